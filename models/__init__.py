@@ -1,0 +1,1 @@
+"""The network: layers, head, model builder, ensemble. Importing it does nothing."""

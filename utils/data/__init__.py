@@ -1,0 +1,1 @@
+"""Data set files, labels, augmentation, loading. Knows nothing of models."""

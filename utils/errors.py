@@ -1,0 +1,94 @@
+"""The errors that a user can mend, as one small family.
+
+Raise the class that names the kind of thing at fault, with what is wrong and what to do about it:
+
+    raise DataError(f'{file}: has no "names"', 'add a list of class names')
+
+`run_main` turns one into a single line and an exit code; anything else is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Something outside the program is wrong, and the user can mend it.
+
+    Args:
+        message: what is wrong, beginning with the file or option at fault.
+        mend: what to do about it, one short sentence without a full stop; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, mend: str = '') -> None:
+        self.message, self.mend = message, mend
+        super().__init__(f'{message}. {mend[:1].upper()}{mend[1:]}' if mend else message)
+
+    def __reduce__(self) -> tuple:
+        # Exception's own pickling would pass the joined text as the message: a loader worker's error crosses a pipe.
+        return type(self), (self.message, self.mend)
+
+
+class UsageError(UserError):
+    """An option or argument is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A model YAML, hyper-parameter file or option file is wrong."""
+
+
+class DataError(UserError):
+    """A data set, its YAML, its labels, a picture, a video or a stream is wrong."""
+
+
+class WeightsError(UserError):
+    """A checkpoint or exported model is missing, damaged or refused."""
+
+
+class ResourceError(UserError):
+    """The machine lacks something: disk, memory, network, a device."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on, for example because the loss is no longer finite."""
+
+
+def run_main(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:
+    """Run a script's `main(argv)`; print a `UserError` as one line on stderr.
+
+    Returns the exit code: 0, a `UserError`'s own code, 1 for a full disk or too little memory, 130 after Ctrl-C.
+    With --debug among the arguments or YOLO_DEBUG=1 in the environment every error keeps its traceback.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        main(argv)
+        return 0
+    except UserError as error:
+        report, code = str(error), error.exit_code
+        _print_traceback_if_asked(argv)
+    except KeyboardInterrupt:
+        report, code = 'Interrupted', 130
+        _print_traceback_if_asked(argv)
+    except MemoryError as error:
+        report, code = f'Out of memory: {error}. Take a smaller --batch-size or --img, or drop --cache ram', 1
+        _print_traceback_if_asked(argv)
+    except OSError as error:
+        # Only the system's own failures (disk full, no permission, read-only): their text names the file.
+        if error.errno is None:
+            raise
+        report, code = f'{error.filename or "System"}: {error.strerror}', 1
+        _print_traceback_if_asked(argv)
+    print(f'Error: {report}', file=sys.stderr)
+    return code
+
+
+def _print_traceback_if_asked(argv: list[str]) -> None:
+    if '--debug' in argv or os.environ.get('YOLO_DEBUG') == '1':
+        traceback.print_exc()

@@ -1,0 +1,107 @@
+"""Where files are: the project's root, bare names, run folders, and writing without half-written files."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from utils.errors import ConfigError, UserError
+
+ROOT = Path(__file__).resolve().parents[1]  # the folder of train.py
+DATA_DIRS = (ROOT / 'data',)
+HYP_DIRS = (ROOT / 'data' / 'hyps',)
+MODEL_DIRS = (ROOT / 'models', ROOT / 'models' / 'hub')
+
+
+def find_file(
+    name: str | Path, folders: Iterable[Path] = (ROOT,), error: type[UserError] = ConfigError, kind: str = 'file'
+) -> Path:
+    """The file that `name` means: as given (from the working directory), else by its bare name in `folders`.
+
+    Raises:
+        error: no such file; the message lists the places tried.
+    """
+    tried = [Path(name).expanduser(), *(folder / name for folder in folders)]
+    for path in tried:
+        if path.is_file():
+            return path
+    places = ', '.join(str(p) for p in dict.fromkeys(tried))
+    raise error(f'{name}: no such {kind}', f'looked for {places}')
+
+
+def read_yaml(path: str | Path, error: type[UserError] = ConfigError) -> Any:
+    """A YAML file as plain data (safe loader; undecodable characters are dropped).
+
+    Raises:
+        error: the file is missing or is not YAML; the message names the line.
+    """
+    path = Path(path)
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf-8', errors='ignore'))
+    except FileNotFoundError:
+        raise error(f'{path}: no such file', 'check the path') from None
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, 'problem_mark', None)
+        where = f' line {mark.line + 1}' if mark else ''
+        what = getattr(problem, 'problem', None) or 'unreadable'
+        raise error(f'{path}{where}: not valid YAML ({what})', 'mend that line') from None
+
+
+def write_yaml(path: str | Path, data: Any) -> None:
+    """Write plain data as YAML, keys in the order given, whole or not at all."""
+    with atomic_write(path, 'w') as f:
+        yaml.safe_dump(data, f, sort_keys=False, allow_unicode=True)
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = 'wb') -> Iterator[IO]:
+    """Write a file so that at any moment the old one or the new one is there, whole.
+
+    Yields a temporary file of the same folder; it is flushed to disk and renamed over `path` when the block ends
+    without an error, and removed otherwise.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
+    try:
+        with os.fdopen(handle, mode, **({} if 'b' in mode else {'encoding': 'utf-8'})) as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def increment_path(path: str | Path, exist_ok: bool = False, sep: str = '', mkdir: bool = False) -> Path:
+    """The first free of runs/exp, runs/exp2, runs/exp3, ...; `path` itself when `exist_ok`.
+
+    A suffix of a file is kept: exp.txt, exp2.txt. With `mkdir` the folder is made.
+    """
+    path = Path(path)
+    if path.exists() and not exist_ok:
+        stem, suffix = (path.with_suffix(''), path.suffix) if path.is_file() else (path, '')
+        taken = re.compile(rf'{re.escape(stem.name + sep)}(\d+){re.escape(suffix)}$')
+        numbers = (taken.match(Path(p).name) for p in glob.glob(f'{glob.escape(str(stem))}{sep}*'))
+        last = max((int(m[1]) for m in numbers if m), default=1)
+        path = Path(f'{stem}{sep}{max(last, 1) + 1}{suffix}')
+    if mkdir:
+        path.mkdir(parents=True, exist_ok=True)
+    return path
