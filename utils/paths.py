@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import glob
+import itertools
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -98,10 +97,8 @@ def increment_path(path: str | Path, exist_ok: bool = False, sep: str = '', mkdi
     path = Path(path)
     if path.exists() and not exist_ok:
         stem, suffix = (path.with_suffix(''), path.suffix) if path.is_file() else (path, '')
-        taken = re.compile(rf'{re.escape(stem.name + sep)}(\d+){re.escape(suffix)}$')
-        numbers = (taken.match(Path(p).name) for p in glob.glob(f'{glob.escape(str(stem))}{sep}*'))
-        last = max((int(m[1]) for m in numbers if m), default=1)
-        path = Path(f'{stem}{sep}{max(last, 1) + 1}{suffix}')
+        candidates = (Path(f'{stem}{sep}{n}{suffix}') for n in itertools.count(2))
+        path = next(p for p in candidates if not p.exists())
     if mkdir:
         path.mkdir(parents=True, exist_ok=True)
     return path
