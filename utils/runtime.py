@@ -15,7 +15,6 @@ import contextlib
 import importlib.abc
 import importlib.machinery
 import os
-import shutil
 import signal
 import sys
 import sysconfig

@@ -1,0 +1,59 @@
+"""A user's mistake is one line and an exit code; a bug keeps its traceback."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+
+import pytest
+
+from utils.errors import DataError, UsageError, run_main
+
+
+def raises(error):
+    def main(argv):
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ('error', 'code', 'line'),
+    [
+        (DataError('a.yaml: has no names', 'add a list'), 1, 'Error: a.yaml: has no names. Add a list'),
+        (DataError('a.yaml: empty'), 1, 'Error: a.yaml: empty'),
+        (UsageError('--img x: not a number', 'give one'), 2, 'Error: --img x: not a number. Give one'),
+        (OSError(errno.ENOSPC, 'No space left on device', 'last'), 1, 'Error: last: No space left on device'),
+        (KeyboardInterrupt(), 130, 'Error: Interrupted'),
+    ],
+)
+def test_one_line_and_a_code(capfd, error, code, line):
+    assert run_main(raises(error), []) == code
+    assert capfd.readouterr().err == line + '\n'
+
+
+def test_out_of_memory_names_the_mend(capfd):
+    assert run_main(raises(MemoryError('9 GB')), []) == 1
+    assert '--batch-size' in capfd.readouterr().err
+
+
+def test_success_is_0():
+    assert run_main(lambda argv: None, []) == 0
+
+
+def test_a_bug_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run_main(raises(ZeroDivisionError()), [])
+
+
+@pytest.mark.parametrize('by', ['option', 'environment'])
+def test_debug_shows_the_traceback(capfd, monkeypatch, by):
+    if by == 'environment':
+        monkeypatch.setenv('YOLO_DEBUG', '1')
+    assert run_main(raises(DataError('x')), ['--debug'] if by == 'option' else []) == 1
+    assert 'Traceback' in capfd.readouterr().err
+
+
+def test_an_error_crosses_a_process_boundary_whole():
+    error = pickle.loads(pickle.dumps(DataError('a: b', 'mend it')))
+    assert (str(error), error.mend) == ('a: b. Mend it', 'mend it')

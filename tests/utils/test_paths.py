@@ -1,0 +1,62 @@
+"""Finding files, run folders, and writing without half-written files."""
+
+from __future__ import annotations
+
+import pytest
+
+from utils.errors import ConfigError
+from utils.paths import HYP_DIRS, MODEL_DIRS, atomic_write, find_file, increment_path, read_yaml, write_yaml
+
+
+def test_increment_path(tmp_path):
+    exp = tmp_path / 'exp'
+    assert increment_path(exp) == exp
+    exp.mkdir()
+    assert increment_path(exp) == tmp_path / 'exp2'
+    assert increment_path(exp, exist_ok=True) == exp
+    assert increment_path(exp, mkdir=True).is_dir()
+    (tmp_path / 'exp4').mkdir()
+    assert increment_path(exp) == tmp_path / 'exp3'
+    (tmp_path / 'a.txt').touch()
+    assert increment_path(tmp_path / 'a.txt', sep='_') == tmp_path / 'a_2.txt'
+
+
+def test_find_file(tmp_path):
+    (tmp_path / 'x.yaml').touch()
+    assert find_file('x.yaml', [tmp_path]) == tmp_path / 'x.yaml'
+    assert find_file(tmp_path / 'x.yaml', []) == tmp_path / 'x.yaml'
+    with pytest.raises(ConfigError, match=rf'y.yaml: no such model\. Looked for .*{tmp_path}'):
+        find_file('y.yaml', [tmp_path], kind='model')
+
+
+def test_bare_names_of_the_reference_are_found():
+    assert find_file('hyp.VOC.yaml', HYP_DIRS).parent.name == 'hyps'
+    assert find_file('yolov5n6.yaml', MODEL_DIRS).parent.name == 'hub'
+
+
+def test_yaml_round_trip_and_errors(tmp_path):
+    file = tmp_path / 'a.yaml'
+    write_yaml(file, {'b': [1, 2], 'a': 'é'})
+    assert read_yaml(file) == {'b': [1, 2], 'a': 'é'}
+    assert file.read_text().startswith('b:')
+    file.write_text('a: 1\nb: [1\n')
+    with pytest.raises(ConfigError, match=r'a.yaml line \d: not valid YAML'):
+        read_yaml(file)
+    file.write_text('!!python/object/apply:os.system ["true"]')
+    with pytest.raises(ConfigError, match='not valid YAML'):
+        read_yaml(file)
+    with pytest.raises(ConfigError, match='no such file'):
+        read_yaml(tmp_path / 'none.yaml')
+
+
+def test_atomic_write_keeps_the_old_file_when_it_fails(tmp_path):
+    file = tmp_path / 'a.bin'
+    with atomic_write(file) as f:
+        f.write(b'old')
+    (tmp_path / 'plain').touch()
+    assert file.stat().st_mode == (tmp_path / 'plain').stat().st_mode
+    with pytest.raises(RuntimeError), atomic_write(file) as f:
+        f.write(b'half of the new')
+        raise RuntimeError
+    assert file.read_bytes() == b'old'
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['a.bin', 'plain']
