@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import numpy as np
+import oneflow as torch
+import pytest
+
+from utils import nms
+from utils.boxes import box_iou, xywh2xyxy
+from utils.errors import UsageError
+from utils.nms import greedy_nms, non_max_suppression
+
+
+def naive_nms(prediction, conf_thres, iou_thres, max_det, classes=None, agnostic=False, multi_label=False):
+    """One picture, written as the definition reads."""
+    candidates = []
+    for x, y, w, h, objectness, *scores in prediction.tolist():
+        scores = [np.float32(objectness) * np.float32(s) for s in scores]
+        for label, score in enumerate(scores):
+            best = multi_label or label == int(np.argmax(scores))
+            if best and objectness > conf_thres and score > conf_thres and (classes is None or label in classes):
+                candidates.append((*xywh2xyxy(np.float32([x, y, w, h])), score, label))
+    kept = []
+    for box in sorted(candidates, key=lambda c: -c[4]):
+        rivals = [k for k in kept if agnostic or k[5] == box[5]]
+        overlaps = box_iou(np.float32([box[:4]]), np.float32([r[:4] for r in rivals]).reshape(-1, 4), eps=0)
+        if not (overlaps > iou_thres).any():
+            kept.append(box)
+    return np.array(kept[:max_det], np.float32).reshape(-1, 6)
+
+
+def crowd(rows: int, classes: int, seed: int) -> np.ndarray:
+    """Rows (rows, 5 + classes) that lie in heaps, so that many overlap."""
+    rng = np.random.default_rng(seed)
+    heap = rng.integers(0, max(rows // 8, 1), rows)
+    centre, size = rng.uniform(0, 640, (rows, 2)), rng.uniform(10, 150, (rows, 2))
+    boxes = np.hstack((centre[heap] + rng.normal(0, 4, (rows, 2)), size[heap] * rng.uniform(0.7, 1.3, (rows, 2))))
+    return np.hstack((boxes, rng.uniform(0, 1, (rows, 1 + classes)))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'agnostic': True},
+        {'multi_label': True},
+        {'multi_label': True, 'agnostic': True},
+        {'classes': [0, 2]},
+        {'max_det': 5},
+        {'iou_thres': 0.1},
+        {'conf_thres': 0.6},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('classes', [1, 4])
+def test_equals_the_naive_definition(options, classes):
+    options = {'conf_thres': 0.25, 'iou_thres': 0.45, 'max_det': 300, **options}
+    pictures = np.stack([crowd(150, classes, seed) for seed in range(3)])
+    out = non_max_suppression(pictures, **options)
+    assert len(out) == 3
+    for ours, picture in zip(out, pictures):
+        np.testing.assert_allclose(ours, naive_nms(picture, **options), atol=1e-4)
+
+
+def test_greedy_over_30000_candidates_equals_one_by_one():
+    rng = np.random.default_rng(1)
+    boxes = xywh2xyxy(np.hstack((rng.uniform(0, 640, (30_000, 2)), rng.uniform(20, 200, (30_000, 2)))).astype('f4'))
+    group = rng.integers(0, 3, 30_000)
+    expected = []
+    alive = np.ones(len(boxes), bool)
+    for i in range(len(boxes)):
+        if alive[i] and len(expected) < 300:
+            expected.append(i)
+            alive &= ~((box_iou(boxes[i : i + 1], boxes, eps=0)[0] > 0.6) & (group == group[i]))
+    np.testing.assert_array_equal(greedy_nms(boxes, group, 0.6, 300), expected)
+
+
+def test_an_overlap_of_exactly_the_threshold_stays():
+    boxes = np.float32([[0, 0, 2, 2], [0, 0, 2, 1]])  # IoU 0.5 to the last bit
+    assert greedy_nms(boxes, np.zeros(2), 0.5, 10).tolist() == [0, 1]
+    assert greedy_nms(boxes, np.zeros(2), 0.49, 10).tolist() == [0]
+
+
+def test_equal_scores_keep_their_order():
+    rows = np.float32([[10 + 50 * i, 10, 8, 8, 0.5, 0.8] for i in range(9)])
+    (out,) = non_max_suppression(rows[None])
+    np.testing.assert_array_equal(out[:, 0], rows[:, 0] - 4)
+
+
+def test_known_boxes_join_with_score_one():
+    rows = crowd(50, 3, seed=5)
+    known = np.float32([[2, 320, 320, 40, 20], [0, 100, 100, 30, 30]])
+    (out,) = non_max_suppression(rows[None], labels=[known], conf_thres=0.2)
+    first = out[out[:, 4] == 1]
+    np.testing.assert_allclose(first, [[300, 310, 340, 330, 1, 2], [85, 85, 115, 115, 1, 0]])
+
+
+@pytest.mark.parametrize('kind', [np.array, torch.tensor])
+def test_no_candidates_give_no_rows(kind):
+    for shape in ((2, 40, 8), (2, 0, 8), (1, 40, 6)):
+        out = non_max_suppression(kind(np.zeros(shape, np.float32)), multi_label=True)
+        assert [tuple(o.shape) for o in out] == [(0, 6)] * shape[0]
+
+
+def test_boxes_without_area_and_broken_numbers_are_survived(recwarn):
+    rows = np.float32([[5, 5, 0, 0, 0.9, 0.9], [5, 5, 0, 0, 0.8, 0.9], [np.nan, 0, 1, 1, np.nan, 1]])
+    (out,) = non_max_suppression(rows[None])
+    np.testing.assert_allclose(out[:, 4], [0.81, 0.72], atol=1e-6)
+    assert not recwarn.list
+
+
+def test_the_prediction_is_left_alone_and_a_models_pair_will_do():
+    prediction = crowd(80, 2, seed=6)[None]
+    before = prediction.copy()
+    (alone,) = non_max_suppression(prediction)
+    (pair,) = non_max_suppression((torch.from_numpy(prediction), ['maps']))
+    np.testing.assert_array_equal(prediction, before)
+    np.testing.assert_array_equal(pair.numpy(), alone)
+
+
+@pytest.mark.parametrize('limits', [{'conf_thres': 1.5}, {'iou_thres': -0.1}])
+def test_impossible_thresholds_are_refused(limits):
+    with pytest.raises(UsageError, match='not between 0 and 1'):
+        non_max_suppression(np.zeros((1, 1, 6), np.float32), **limits)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{}, {'agnostic': True}, {'multi_label': True}, {'classes': [1]}, {'classes': [9]}, {'conf_thres': 0.999}],
+)
+def test_the_cuda_path_with_a_stand_in_for_its_kernel(monkeypatch, options):
+    """The device path's own operators, run on CPU tensors; only the CUDA kernel is replaced."""
+
+    def kernel(boxes, scores, iou_thres):
+        order = np.argsort(-scores.numpy(), kind='stable')
+        keep = greedy_nms(boxes.numpy()[order], np.zeros(len(order)), iou_thres, len(order))
+        return torch.tensor(order[keep])
+
+    monkeypatch.setattr(torch, 'nms', kernel)
+    limits = nms._Limits(
+        **{'conf_thres': 0.25, 'iou_thres': 0.45, 'classes': None, 'agnostic': False, 'multi_label': False, **options},
+        max_det=30,
+    )
+    rows, known = crowd(200, 4, seed=7), np.float32([[1, 50, 50, 20, 20]])
+    for boxes in (None, known):
+        ours = nms._suppress_on_device(torch.tensor(rows), boxes, limits).numpy()
+        np.testing.assert_allclose(ours, nms._suppress(rows, boxes, limits), atol=1e-4)
