@@ -96,17 +96,17 @@ def _suppress(rows: np.ndarray, known: Any, limits: _Limits) -> np.ndarray:
     found = _candidates(rows, limits)
     if known is not None and len(known):
         known = known if isinstance(known, np.ndarray) else known.numpy()
+        if limits.classes is not None:
+            known = known[np.isin(known[:, 0], limits.classes)]
         ones = np.ones((len(known), 1), np.float32)
         found = np.concatenate((found, np.hstack((xywh2xyxy(known[:, 1:5]), ones, known[:, :1])).astype(np.float32)))
-    if limits.classes is not None:
-        found = found[np.isin(found[:, 5], limits.classes)]
     found = found[np.argsort(-found[:, 4], kind='stable')[:MAX_CANDIDATES]]
     group = np.zeros(len(found)) if limits.agnostic else found[:, 5]
     return found[greedy_nms(found[:, :4], group, limits.iou_thres, limits.max_det)]
 
 
 def _candidates(rows: np.ndarray, limits: _Limits) -> np.ndarray:
-    """Rows (n, 5 + classes) -> (m, 6) float32: xyxy, score, class, of what is above the limit, in row order."""
+    """Rows (n, 5 + classes) -> (m, 6) float32: xyxy, score, class, of what is wanted and may enter, in row order."""
     rows = rows[rows[:, 4] > limits.conf_thres].astype(np.float32, copy=False)
     scores = rows[:, 5:] * rows[:, 4:5]
     if limits.multi_label:
@@ -115,8 +115,14 @@ def _candidates(rows: np.ndarray, limits: _Limits) -> np.ndarray:
         label = scores.argmax(1) if len(scores) else np.zeros(0, np.intp)
         row = np.arange(len(rows))
     score = scores[row, label]
-    found = np.column_stack((xywh2xyxy(rows[:, :4])[row], score, label)).astype(np.float32, copy=False)
-    return found[score > limits.conf_thres]
+    wanted = score > limits.conf_thres
+    if limits.classes is not None:
+        wanted &= np.isin(label, limits.classes)
+    if len(score) > MAX_CANDIDATES:  # an untrained model makes millions: sort only those that can enter
+        score = np.where(wanted, score, 0)
+        wanted &= score >= np.partition(score, -MAX_CANDIDATES)[-MAX_CANDIDATES]
+    row, label, score = row[wanted], label[wanted], score[wanted]
+    return np.hstack((xywh2xyxy(rows[row, :4]), score[:, None], label[:, None].astype(np.float32)))
 
 
 def greedy_nms(boxes: np.ndarray, group: np.ndarray, iou_thres: float, max_det: int) -> np.ndarray:
