@@ -1,0 +1,437 @@
+"""Train a YOLOv5 detector.
+
+    python train.py --data coco128.yaml --weights yolov5s.pt --img 640             # from a checkpoint
+    python train.py --data coco128.yaml --weights '' --cfg yolov5n.yaml --img 640  # from scratch
+
+`train` is the whole of it, read from the top: build, then per epoch train, evaluate, save.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils.errors import UsageError, run_main
+from utils.log import LOGGER, colorstr, set_logging
+from utils.options import describe_options, make_options, option, parse_options
+from utils.paths import increment_path, write_yaml
+
+if TYPE_CHECKING:  # heavy rooms are entered when training starts, so that --help is quick
+    from models.yolo import Model
+    from utils.callbacks import Callbacks
+    from utils.data.yaml import DataConfig
+
+
+@dataclass
+class TrainOptions:
+    """What the command line and `run` take."""
+
+    weights: str = option('yolov5s.pt', help="checkpoint to start from; '' trains from scratch")
+    cfg: str = option('', help='model YAML, such as yolov5n.yaml; needed without --weights')
+    data: str = option('coco128.yaml', help='data set YAML')
+    hyp: str = option('hyp.scratch-low.yaml', help='hyper-parameter YAML')
+    epochs: int = option(300, help='epochs to train')
+    batch_size: int = option(16, help='batch size')
+    imgsz: int = option(640, '--imgsz', '--img', '--img-size', help='image size in pixels')
+    rect: bool = option(False, help='rectangular batches without mosaic or shuffling')
+    nosave: bool = option(False, help='save the last epoch only')
+    noval: bool = option(False, help='evaluate after the last epoch only')
+    noautoanchor: bool = option(False, help='keep the anchors, whether they fit the labels or not')
+    noplots: bool = option(False, help='draw no plots')
+    cache: str = option(None, nargs='?', const='ram', choices=['ram', 'disk'], help='keep read pictures in ram or disk')
+    image_weights: bool = option(False, help='draw pictures of badly found classes more often')
+    device: str = option('', help='cpu or a GPU number such as 0')
+    multi_scale: bool = option(False, help='vary the image size by +/- 50%%')
+    single_cls: bool = option(False, help='treat all classes as one')
+    optimizer: str = option('SGD', choices=['SGD', 'Adam', 'AdamW'], help='optimizer')
+    workers: int = option(8, help='loader processes at most')
+    project: str = option('runs/train', help='folder of runs')
+    name: str = option('exp', help='name of this run; a number is added if it is taken')
+    exist_ok: bool = option(False, help='write into the folder of that name though it is there')
+    quad: bool = option(False, help='batches of a quarter of the pictures at twice the size')
+    cos_lr: bool = option(False, help='cosine learning rate schedule in place of the linear one')
+    label_smoothing: float = option(0.0, help='label smoothing, 0.0 to 1.0')
+    patience: int = option(100, help='epochs without improvement after which to stop; 0 never stops')
+    freeze: list = option([0], nargs='+', type=int, help='layers not to train: 10 means the first ten; or name each')
+    save_period: int = option(-1, help='keep a checkpoint every so many epochs')
+    seed: int = option(0, help='seed of all random streams')
+    local_rank: int = option(-1, help='ignored: the launcher tells it through the environment')
+
+
+@dataclass
+class Run:
+    """All that a training run holds."""
+
+    opt: TrainOptions
+    device: Any
+    folder: Path
+    hyp: dict[str, float]
+    data: DataConfig
+    callbacks: Callbacks
+    names: list[str] = field(default_factory=list)
+    model: Any = None
+    imgsz: int = 0
+    train_loader: Any = None
+    dataset: Any = None
+    val_loader: Any = None
+    optimizer: Any = None
+    schedule: Any = None
+    ema: Any = None
+    stopper: Any = None
+    compute_loss: Any = None
+    maps: Any = None  # mAP50-95 by class, for --image-weights
+    losses: tuple = (0.0,) * 3  # the epoch's mean box, objectness and class loss
+    results: tuple = (0.0,) * 7  # P, R, mAP50, mAP50-95, box, objectness and class loss of the last evaluation
+    epoch: int = 0
+
+    @property
+    def nc(self) -> int:
+        return len(self.names)
+
+    @property
+    def last(self) -> Path:
+        return self.folder / 'weights' / 'last.safetensors'
+
+    @property
+    def best(self) -> Path:
+        return self.folder / 'weights' / 'best.safetensors'
+
+
+def train(opt: TrainOptions, callbacks: Callbacks | None = None) -> tuple:
+    """Train, and return P, R, mAP50, mAP50-95 and the three losses of the best checkpoint's evaluation.
+
+    Raises:
+        UserError: anything the user can mend: options, files, labels, memory, a loss that is no number.
+    """
+    run = start(opt, callbacks)
+    build_model(run)
+    build_loaders(run)
+    build_optimizer(run)
+    announce(run)
+    began = time.time()
+    for run.epoch in range(opt.epochs):
+        train_epoch(run)
+        evaluate_epoch(run)
+        if end_epoch(run):
+            break
+    LOGGER.info(f'\n{run.epoch + 1} epochs completed in {(time.time() - began) / 3600:.3f} hours.')
+    return finish(run)
+
+
+def start(opt: TrainOptions, callbacks: Callbacks | None) -> Run:
+    """Check the options, read the data set and hyper-parameter files, make the run's folder."""
+    from utils.callbacks import Callbacks
+    from utils.data.yaml import load_data
+    from utils.device import describe_device, init_seeds, select_device
+    from utils.hyps import load_hyp
+    from utils.loggers import Loggers
+
+    check_options(opt)
+    LOGGER.info(colorstr('train: ') + describe_options(opt))
+    device = select_device(opt.device, opt.batch_size)
+    LOGGER.info(describe_device(device))
+    hyp = load_hyp(opt.hyp) | {'label_smoothing': opt.label_smoothing}
+    data = load_data(opt.data)
+    init_seeds(opt.seed)
+    folder = increment_path(Path(opt.project) / opt.name, exist_ok=opt.exist_ok)
+    (folder / 'weights').mkdir(parents=True, exist_ok=True)
+    write_yaml(folder / 'hyp.yaml', hyp)
+    write_yaml(folder / 'opt.yaml', asdict(opt) | {'save_dir': str(folder)})
+    run = Run(opt, device, folder, hyp, data, callbacks or Callbacks())
+    run.names = ['item'] if opt.single_cls and data.nc != 1 else list(data.names)
+    Loggers(folder, plots=not opt.noplots).register(run.callbacks)
+    LOGGER.info(colorstr('hyperparameters: ') + ', '.join(f'{k}={v}' for k, v in hyp.items()))
+    run.callbacks.run('on_pretrain_routine_start')
+    return run
+
+
+def check_options(opt: TrainOptions) -> None:
+    """Refuse what can't work before anything is read or written."""
+    opt.weights, opt.cfg = str(opt.weights).strip(), str(opt.cfg).strip()
+    if not opt.weights and not opt.cfg:
+        raise UsageError(
+            '--weights and --cfg are both empty', 'give a checkpoint or a model YAML, such as yolov5n.yaml'
+        )
+    for name, least in {'epochs': 1, 'batch_size': 1, 'imgsz': 1, 'workers': 0, 'patience': 0}.items():
+        if getattr(opt, name) < least:
+            raise UsageError(
+                f'--{name.replace("_", "-")} {getattr(opt, name)}: too small', f'it has to be {least} or more'
+            )
+    if not 0 <= opt.label_smoothing < 1:
+        raise UsageError(f'--label-smoothing {opt.label_smoothing}: out of range', 'it has to lie in 0 to 1')
+
+
+def build_model(run: Run) -> None:
+    """The network on its device, with the checkpoint's weights where they fit, and frozen layers."""
+    from models.yolo import Model
+    from utils.checkpoint import intersect_dicts, load_checkpoint, load_state
+    from utils.downloads import attempt_download
+    from utils.optim import freeze
+
+    opt, anchors = run.opt, run.hyp.get('anchors')
+    if opt.weights:
+        checkpoint = load_checkpoint(attempt_download(opt.weights))
+        run.model = Model(opt.cfg or checkpoint.config, ch=3, nc=run.nc, anchors=anchors)
+        exclude = ('anchor',) if opt.cfg or anchors else ()
+        state = intersect_dicts(checkpoint.state, run.model.state_dict(), exclude=exclude)
+        load_state(run.model, state)
+        LOGGER.info(f'Transferred {len(state)}/{len(run.model.state_dict())} items from {opt.weights}')
+    else:
+        run.model = Model(opt.cfg, ch=3, nc=run.nc, anchors=anchors)
+    run.model.to(run.device)
+    run.model.names = run.names
+    freeze(run.model, opt.freeze)
+
+
+def build_loaders(run: Run) -> None:
+    """The training and validation loaders, the labels checked and drawn, the anchors fitted to them."""
+    from utils.anchors import check_anchors
+    from utils.data.labels import labels_to_class_weights
+    from utils.data.loader import create_dataloader
+    from utils.plots import plot_labels
+
+    opt, stride = run.opt, grid_size(run.model)
+    run.imgsz = round_to_stride(opt.imgsz, stride)
+    common = {'stride': stride, 'single_cls': opt.single_cls, 'hyp': run.hyp, 'seed': opt.seed, 'nc': run.nc}
+    run.train_loader, run.dataset = create_dataloader(
+        run.data.train, run.imgsz, opt.batch_size, augment=True, cache=opt.cache, rect=opt.rect,
+        image_weights=opt.image_weights, quad=opt.quad, workers=opt.workers, shuffle=True, prefix='train: ', **common,
+    )  # fmt: skip
+    run.val_loader, _ = create_dataloader(
+        run.data.val, run.imgsz, opt.batch_size * 2, cache=None if opt.noval else opt.cache, rect=True, pad=0.5,
+        workers=opt.workers * 2, prefix='val: ', **common,
+    )  # fmt: skip
+    if not opt.noplots:
+        plot_labels(run.dataset.labels, run.names, run.folder)
+    if not opt.noautoanchor:
+        check_anchors(run.dataset, run.model, thr=run.hyp['anchor_t'], imgsz=run.imgsz)
+    run.model.class_weights = labels_to_class_weights(run.dataset.labels, run.nc) * run.nc
+    run.callbacks.run('on_pretrain_routine_end')
+
+
+def grid_size(model: Model) -> int:
+    """What image sides have to be a multiple of: the largest stride, at least 32."""
+    return max(int(model.stride.max()), 32)
+
+
+def round_to_stride(imgsz: int, stride: int) -> int:
+    """The image size rounded up to a multiple of the stride, at least two strides; a change is said."""
+    size = max(-(-imgsz // stride) * stride, 2 * stride)
+    if size != imgsz:
+        LOGGER.warning(f'WARNING: --img {imgsz} is no multiple of the largest stride {stride}: using {size}')
+    return size
+
+
+def build_optimizer(run: Run) -> None:
+    """Optimiser, schedule, average of the weights, early stop, and the loss with its gains."""
+    import numpy as np
+
+    from utils.ema import ModelEMA
+    from utils.loss import ComputeLoss
+    from utils.optim import scale_gains, scaled_weight_decay, smart_optimizer
+    from utils.schedule import EarlyStopping, Schedule
+
+    opt, hyp = run.opt, run.hyp
+    decay = scaled_weight_decay(hyp['weight_decay'], opt.batch_size)
+    run.optimizer = smart_optimizer(run.model, opt.optimizer, hyp['lr0'], hyp['momentum'], decay)
+    run.schedule = Schedule(run.optimizer, hyp, opt.epochs, len(run.train_loader), opt.batch_size, opt.cos_lr)
+    run.ema = ModelEMA(run.model)
+    run.stopper = EarlyStopping(opt.patience)
+    run.model.hyp = scale_gains(hyp, run.model.detect.nl, run.nc, run.imgsz)
+    run.compute_loss = ComputeLoss(run.model)
+    run.maps = np.zeros(run.nc)
+
+
+def announce(run: Run) -> None:
+    """The last lines before the first epoch."""
+    run.callbacks.run('on_train_start')
+    LOGGER.info(
+        f'Image sizes {run.imgsz} train, {run.imgsz} val\n'
+        f'Using {run.train_loader.workers} loader processes\n'
+        f'Logging results to {colorstr("bold", str(run.folder))}\n'
+        f'Starting training for {run.opt.epochs} epochs...'
+    )
+
+
+def train_epoch(run: Run) -> None:
+    """One pass over the training pictures."""
+    from utils.progress import TrainProgress
+
+    run.callbacks.run('on_train_epoch_start')
+    run.model.train()
+    if run.opt.image_weights:
+        run.dataset.weigh_images(run.model.class_weights * (1 - run.maps) ** 2 / run.nc)
+    run.train_loader.set_epoch(run.epoch)
+    run.optimizer.zero_grad()  # what an unfinished accumulation left over is dropped
+    with TrainProgress(run.train_loader, run.epoch, run.opt.epochs, run.device) as progress:
+        for i, (images, targets, paths, _) in enumerate(progress):
+            run.callbacks.run('on_train_batch_start')
+            iteration = i + len(run.train_loader) * run.epoch
+            images, items = train_batch(run, images, targets, iteration)
+            progress.update(items, len(targets), images.shape[-1], paths)
+            run.callbacks.run('on_train_batch_end', run.model, iteration, images, targets, paths, not run.opt.noplots)
+        run.losses = progress.mean_losses()
+    run.callbacks.run('on_train_epoch_end', epoch=run.epoch)
+
+
+def train_batch(run: Run, images: Any, targets: Any, iteration: int) -> tuple[Any, Any]:
+    """Forward, backward, and the optimiser's step when it is due.
+
+    Args:
+        images: (batch, 3, height, width) uint8 RGB, on the host.
+        targets: (n, 6) image, class, x, y, w, h, normalised, on the host.
+        iteration: batches trained since the start of the run.
+
+    Returns:
+        The images as trained on (float, 0 to 1, on the device) and the loss parts (3,), still on the device.
+    """
+    from utils.data.loader import to_device
+    from utils.optim import clip_gradients
+
+    run.schedule.before_batch(run.epoch, iteration)
+    images = to_device(images, run.device)
+    if run.opt.multi_scale:
+        images = rescale(images, run.imgsz, grid_size(run.model), (run.opt.seed, iteration))
+    loss, items = run.compute_loss(run.model(images), targets)
+    (loss * 4 if run.opt.quad else loss).backward()
+    if run.schedule.step_due(iteration):
+        clip_gradients(run.model)
+        run.optimizer.step()
+        run.callbacks.run('on_before_zero_grad')
+        run.optimizer.zero_grad()
+        run.ema.update(run.model)
+        run.callbacks.run('optimizer_step')
+    return images, items
+
+
+def rescale(images: Any, imgsz: int, stride: int, seed: tuple[int, int]) -> Any:
+    """--multi-scale: a batch resized so that its longer side is a random multiple of the stride, 0.5 to 1.5 imgsz."""
+    import numpy as np
+    from oneflow.nn import functional
+
+    low, high = imgsz // 2, imgsz * 3 // 2 + stride
+    longest = int(np.random.default_rng(seed).integers(low, high)) // stride * stride
+    factor = longest / max(images.shape[2:])
+    if factor == 1:
+        return images
+    size = [-(-round(side * factor) // stride) * stride for side in images.shape[2:]]
+    return functional.interpolate(images, size=size, mode='bilinear', align_corners=False)
+
+
+def evaluate_epoch(run: Run) -> None:
+    """Measure the averaged weights on the validation split, unless --noval leaves that to the last epoch."""
+    import val
+
+    run.ema.update_attr(run.model, include=['yaml', 'hyp', 'names', 'class_weights'])
+    if run.opt.noval and not is_final(run):
+        return
+    run.results, run.maps, _ = val.run(
+        data=run.data, model=run.ema.ema, dataloader=run.val_loader, imgsz=run.imgsz, single_cls=run.opt.single_cls,
+        batch_size=run.opt.batch_size * 2, save_dir=run.folder, plots=False, callbacks=run.callbacks,
+        compute_loss=run.compute_loss,
+    )  # fmt: skip
+
+
+def is_final(run: Run) -> bool:
+    """Whether this epoch is, or may be, the last."""
+    return run.epoch + 1 == run.opt.epochs or run.stopper.possible_stop or run.callbacks.stop_training
+
+
+def end_epoch(run: Run) -> bool:
+    """Judge, log and save the epoch; returns whether training should stop."""
+    from utils.metrics import fitness
+
+    fit = fitness(run.results[:4])
+    stop = run.stopper(run.epoch, fit)
+    values = [*run.losses, *run.results, *run.schedule.rates()]
+    run.callbacks.run('on_fit_epoch_end', values, run.epoch, run.stopper.best_fitness, fit)
+    if not run.opt.nosave or stop or is_final(run):
+        save(run, fit)
+    return stop or run.callbacks.stop_training
+
+
+def save(run: Run, fit: float) -> None:
+    """Write last, best if it is, and every --save-period epochs one to keep."""
+    from utils.checkpoint import save_checkpoint
+
+    checkpoint = pack(run)
+    save_checkpoint(run.last, checkpoint)
+    if fit == run.stopper.best_fitness:
+        save_checkpoint(run.best, checkpoint)
+    if run.opt.save_period > 0 and run.epoch % run.opt.save_period == 0:
+        save_checkpoint(run.folder / 'weights' / f'epoch{run.epoch}.safetensors', checkpoint)
+    run.callbacks.run('on_model_save', run.last, run.epoch, is_final(run), run.stopper.best_fitness, fit)
+
+
+def pack(run: Run) -> Any:
+    """The run's state as a checkpoint."""
+    from utils.checkpoint import Checkpoint, state_to_numpy
+    from utils.optim import optimizer_to_numpy
+
+    return Checkpoint(
+        config=run.model.yaml,
+        state=state_to_numpy(run.model),
+        names=run.names,
+        stride=[float(s) for s in run.model.stride],
+        anchors=run.model.detect.anchors.cpu().numpy(),
+        hyp=run.hyp,
+        epoch=run.epoch,
+        best_fitness=run.stopper.best_fitness,
+        ema=run.ema.to_numpy(),
+        ema_updates=run.ema.updates,
+        optimizer=optimizer_to_numpy(run.optimizer),
+        trainer={
+            'options': asdict(run.opt),
+            'last_step': run.schedule.last_step,
+            'best_epoch': run.stopper.best_epoch,
+            'results': list(map(float, run.results)),
+            'maps': list(map(float, run.maps)),
+        },
+    )
+
+
+def finish(run: Run) -> tuple:
+    """Strip the checkpoints to what inference needs, evaluate the best one in full, draw the results."""
+    import val
+    from utils.checkpoint import attempt_load, strip_optimizer
+
+    for path in (run.last, run.best):
+        if path.exists():
+            strip_optimizer(path)
+    if run.best.exists():
+        LOGGER.info(f'\nValidating {run.best}...')
+        coco = is_coco(run.data)
+        run.results, _, _ = val.run(
+            data=run.data, model=attempt_load(run.best, run.device), dataloader=run.val_loader, imgsz=run.imgsz,
+            batch_size=run.opt.batch_size * 2, iou_thres=0.65 if coco else 0.60, single_cls=run.opt.single_cls,
+            save_dir=run.folder, save_json=coco, verbose=True, plots=not run.opt.noplots, callbacks=run.callbacks,
+            compute_loss=run.compute_loss,
+        )  # fmt: skip
+    run.callbacks.run('on_train_end', run.last, run.best, not run.opt.noplots, run.epoch, run.results)
+    LOGGER.info(f'Results saved to {colorstr("bold", str(run.folder))}')
+    for loader in (run.train_loader, run.val_loader):
+        loader.close()
+    return run.results
+
+
+def is_coco(data: DataConfig) -> bool:
+    """Whether this is COCO itself, whose published numbers are for an NMS IoU of 0.65."""
+    return any(str(path).endswith(('coco/val2017.txt', 'coco/images/val2017')) for path in data.val)
+
+
+def run(callbacks: Callbacks | None = None, **options: Any) -> tuple:
+    """Train from Python: `train.run(data='coco128.yaml', imgsz=320, weights='yolov5m.pt')`."""
+    set_logging()
+    return train(make_options(TrainOptions, **options), callbacks)
+
+
+def main(argv: list[str] | None = None) -> None:
+    set_logging()
+    train(parse_options(TrainOptions, argv, 'Train a YOLOv5 detector', 'train.py'))
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))
