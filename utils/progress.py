@@ -75,7 +75,7 @@ class TrainProgress:
 
     def _read(self) -> None:
         for items, paths in self._pending:
-            values = items.numpy()
+            values = items.cpu().numpy()
             if not all(map(math.isfinite, values)):
                 files = ', '.join(paths)
                 raise TrainingError(
