@@ -1,0 +1,61 @@
+"""The moving average of a model's weights, which is what gets evaluated and saved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from copy import deepcopy
+
+import numpy as np
+import oneflow as torch
+from oneflow import nn
+
+
+class ModelEMA:
+    """Exponential moving average of everything in the model's state, buffers included.
+
+    The decay grows as decay * (1 - exp(-updates / tau)), so that early averages follow the model quickly
+    (https://www.tensorflow.org/api_docs/python/tf/train/ExponentialMovingAverage). Make it before the model is wrapped
+    for distributed training: evaluating a copy of a wrapped model on one rank waits for ever.
+
+    Attributes:
+        ema: the averaged copy, in evaluation mode, without gradients.
+        updates: how often `update` was called.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000, updates: int = 0) -> None:
+        self.ema = deepcopy(model).eval()
+        self.decay, self.tau, self.updates = decay, tau, updates
+        for parameter in self.ema.parameters():
+            parameter.requires_grad = False
+
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the model; whole-number entries (counters) stay as they were."""
+        self.updates += 1
+        decay = self.decay_at(self.updates)
+        with torch.no_grad():
+            current = model.state_dict()
+            for name, average in self.ema.state_dict().items():
+                if average.is_floating_point():
+                    average.mul_(decay).add_(current[name].detach() * (1 - decay))
+
+    def decay_at(self, updates: int) -> float:
+        """The decay of the update with that number, counted from 1."""
+        return self.decay * (1 - math.exp(-updates / self.tau))
+
+    def update_attr(
+        self, model: nn.Module, include: Collection[str] = (), exclude: Collection[str] = ('process_group', 'reducer')
+    ) -> None:
+        """Copy the model's plain attributes (names, hyp, ...) to the average: the public ones, or `include` only."""
+        for name, value in vars(model).items():
+            if not name.startswith('_') and name not in exclude and (not include or name in include):
+                setattr(self.ema, name, value)
+
+    def to_numpy(self) -> dict[str, np.ndarray]:
+        """The averaged state, as copies."""
+        return {name: t.detach().cpu().numpy().copy() for name, t in self.ema.state_dict().items()}
+
+    def from_numpy(self, state: dict[str, np.ndarray], updates: int) -> None:
+        """Continue from a saved average and its number of updates."""
+        self.ema.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+        self.updates = updates
