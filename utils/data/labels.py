@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from utils.data import cache
+from utils.data import cache as label_cache
 from utils.data.images import BadPicture, check_image, is_image
 from utils.data.labelset import BACKGROUND, LEFT_OUT, REMOVED, LabelSet, Problem
 from utils.data.parse import parse_labels
@@ -46,36 +46,44 @@ class Checked(NamedTuple):
 
 
 def read_labels(
-    split: Split, nc: int | None = None, cache_labels: bool = True, workers: int | None = None, name: str = ''
+    split: Split,
+    nc: int | None = None,
+    cache: bool = True,
+    workers: int | None = None,
+    name: str = '',
+    need_labels: bool = False,
 ) -> LabelSet:
     """The labels of a split, checked; its problems go to the log as one table.
 
     Args:
         split: a folder, a list file with one path a line, or several of these.
         nc: number of classes; None where any class will do (--single-cls).
-        cache_labels: whether to use, and leave, a cache file: beside the labels, or in the user's cache folder where
-            that can't be written.
+        cache: whether to use, and leave, a cache file: beside the labels, or in the user's cache folder where that
+            can't be written.
         workers: processes for checking; None chooses.
         name: of the split, for the log.
+        need_labels: whether pictures without a single label are an error, as they are for training.
 
     Raises:
-        DataError: nothing there, no usable picture, or classes that the YAML doesn't name.
+        DataError: nothing there, no usable picture, none with labels, or classes that the YAML doesn't name.
     """
     start = time.perf_counter()
     images = list_images(split)
     files = img2label_paths(images)
     labels, places, key = None, [], ''
-    if cache_labels:
-        places, key = cache.places(split, files, nc), cache.fingerprint(images, files, nc)
-        labels = cache.load(places, key)
+    if cache:
+        places, key = label_cache.places(split, files, nc), label_cache.fingerprint(images, files, nc)
+        labels = label_cache.load(places, key)
     if labels is None:
         labels = check_files(images, files, nc, workers, name)
-        if cache_labels:
-            cache.save(places, key, labels)
+        if cache:
+            label_cache.save(places, key, labels)
     LOGGER.info(summary(labels, name, time.perf_counter() - start))
     if labels.problems:
         LOGGER.warning(problem_table(labels.problems))
     _refuse_unusable(labels, split, nc)
+    if need_labels and not len(labels.labels.values):
+        raise DataError(f'{split}: {len(labels)} pictures, no labels', f'put them where {files[0]} would be')
     return labels
 
 
