@@ -191,10 +191,11 @@ def build_loaders(run: Run) -> None:
     from utils.anchors import check_anchors
     from utils.data.labels import labels_to_class_weights
     from utils.data.loader import create_dataloader
+    from utils.imgsz import check_img_size
     from utils.plots import plot_labels
 
     opt, stride = run.opt, grid_size(run.model)
-    run.imgsz = round_to_stride(opt.imgsz, stride)
+    run.imgsz = check_img_size(opt.imgsz, stride, floor=stride * 2)
     common = {'stride': stride, 'single_cls': opt.single_cls, 'hyp': run.hyp, 'seed': opt.seed, 'nc': run.nc}
     run.train_loader, run.dataset = create_dataloader(
         run.data.train, run.imgsz, opt.batch_size, augment=True, cache=opt.cache, rect=opt.rect,
@@ -215,14 +216,6 @@ def build_loaders(run: Run) -> None:
 def grid_size(model: Model) -> int:
     """What image sides have to be a multiple of: the largest stride, at least 32."""
     return max(int(model.stride.max()), 32)
-
-
-def round_to_stride(imgsz: int, stride: int) -> int:
-    """The image size rounded up to a multiple of the stride, at least two strides; a change is said."""
-    size = max(-(-imgsz // stride) * stride, 2 * stride)
-    if size != imgsz:
-        LOGGER.warning(f'WARNING: --img {imgsz} is no multiple of the largest stride {stride}: using {size}')
-    return size
 
 
 def build_optimizer(run: Run) -> None:

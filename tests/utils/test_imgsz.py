@@ -1,0 +1,29 @@
+"""Image sizes are rounded up to the stride, and that is said."""
+
+from __future__ import annotations
+
+import logging
+
+from utils.imgsz import check_img_size, make_divisible
+
+
+def test_make_divisible():
+    assert [make_divisible(x, 8) for x in (0.1, 8, 8.1, 24)] == [8, 8, 16, 24]
+
+
+def test_multiples_stay_as_they_are(caplog):
+    assert check_img_size(640, 32) == 640
+    assert check_img_size([320, 64], 32) == [320, 64]
+    assert not caplog.records
+
+
+def test_others_are_rounded_up_and_said(caplog):
+    with caplog.at_level(logging.WARNING, logger='yolov5'):
+        assert check_img_size(600, 32) == 608
+        assert check_img_size((97, 32), 32) == [128, 32]
+        assert check_img_size(32, 32, floor=64) == 64
+    assert [r.message for r in caplog.records] == [
+        'WARNING: --img 600 is no multiple of the largest stride 32, using [608]',
+        'WARNING: --img (97, 32) is no multiple of the largest stride 32, using [128, 32]',
+        'WARNING: --img 32 is no multiple of the largest stride 32, using [64]',
+    ]
