@@ -142,7 +142,8 @@ def start(opt: TrainOptions, callbacks: Callbacks | None) -> Run:
     write_yaml(folder / 'opt.yaml', asdict(opt) | {'save_dir': str(folder)})
     run = Run(opt, device, folder, hyp, data, callbacks or Callbacks())
     run.names = ['item'] if opt.single_cls and data.nc != 1 else list(data.names)
-    Loggers(folder, plots=not opt.noplots).register(run.callbacks)
+    run.callbacks.register_all(Loggers(folder))
+    run.callbacks.run('on_params_update', asdict(opt) | hyp)
     LOGGER.info(colorstr('hyperparameters: ') + ', '.join(f'{k}={v}' for k, v in hyp.items()))
     run.callbacks.run('on_pretrain_routine_start')
     return run
@@ -251,6 +252,7 @@ def announce(run: Run) -> None:
 
 def train_epoch(run: Run) -> None:
     """One pass over the training pictures."""
+    from utils.plots import plot_images
     from utils.progress import TrainProgress
 
     run.callbacks.run('on_train_epoch_start')
@@ -265,7 +267,9 @@ def train_epoch(run: Run) -> None:
             iteration = i + len(run.train_loader) * run.epoch
             images, items = train_batch(run, images, targets, iteration)
             progress.update(items, len(targets), images.shape[-1], paths)
-            run.callbacks.run('on_train_batch_end', run.model, iteration, images, targets, paths, not run.opt.noplots)
+            if iteration < 3 and not run.opt.noplots:
+                plot_images(images, targets, paths, run.folder / f'train_batch{iteration}.jpg', run.names)
+            run.callbacks.run('on_train_batch_end', run.model, iteration, images, targets, paths)
         run.losses = progress.mean_losses()
     run.callbacks.run('on_train_epoch_end', epoch=run.epoch)
 
@@ -361,12 +365,12 @@ def save(run: Run, fit: float) -> None:
 
 def pack(run: Run) -> Any:
     """The run's state as a checkpoint."""
-    from utils.checkpoint import Checkpoint, state_to_numpy
+    from utils.checkpoint import Checkpoint, state_arrays
     from utils.optim import optimizer_to_numpy
 
     return Checkpoint(
         config=run.model.yaml,
-        state=state_to_numpy(run.model),
+        state=state_arrays(run.model),
         names=run.names,
         stride=[float(s) for s in run.model.stride],
         anchors=run.model.detect.anchors.cpu().numpy(),
@@ -390,6 +394,7 @@ def finish(run: Run) -> tuple:
     """Strip the checkpoints to what inference needs, evaluate the best one in full, draw the results."""
     import val
     from utils.checkpoint import attempt_load, strip_optimizer
+    from utils.plots import plot_results
 
     for path in (run.last, run.best):
         if path.exists():
@@ -403,7 +408,10 @@ def finish(run: Run) -> tuple:
             save_dir=run.folder, save_json=coco, verbose=True, plots=not run.opt.noplots, callbacks=run.callbacks,
             compute_loss=run.compute_loss,
         )  # fmt: skip
-    run.callbacks.run('on_train_end', run.last, run.best, not run.opt.noplots, run.epoch, run.results)
+    if not run.opt.noplots:
+        plot_results(run.folder / 'results.csv')
+    run.callbacks.run('on_train_end', run.last, run.best, run.epoch, run.results)
+    run.callbacks.run('teardown')
     LOGGER.info(f'Results saved to {colorstr("bold", str(run.folder))}')
     for loader in (run.train_loader, run.val_loader):
         loader.close()
