@@ -1,0 +1,116 @@
+"""Mosaics: four or nine pictures side by side on one canvas (https://arxiv.org/abs/2004.10934, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.boxes import xyn2xy, xywhn2xyxy
+from utils.data.letterbox import GREY
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture to be placed.
+
+    Attributes:
+        image: (h, w, 3) uint8.
+        labels: (n, 5) [class, x, y, w, h], normalised.
+        segments: none, or n polygons (points, 2), normalised.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    segments: Sequence[np.ndarray] = ()
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """A canvas with its labels.
+
+    Attributes:
+        image: (2 size, 2 size, 3) uint8.
+        labels: (n, 5) [class, x1, y1, x2, y2] in pixels, clipped to the canvas.
+        segments: none when no tile has polygons; else n polygons (points, 2) in pixels, clipped to the canvas, (0, 2)
+            for labels of tiles without polygons.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    segments: list[np.ndarray]
+
+
+def draw_centre(rng: np.random.Generator, size: int) -> tuple[int, int]:
+    """Where four tiles meet, x and y: uniformly in the middle half of a canvas of 2 size."""
+    y, x = (int(value) for value in rng.uniform(size // 2, 2 * size - size // 2, 2))
+    return x, y
+
+
+def mosaic4(tiles: Sequence[Tile], size: int, centre: tuple[int, int]) -> Mosaic:
+    """Four tiles, top left, top right, bottom left, bottom right, that meet at `centre` (x, y)."""
+    xc, yc = centre
+    lefts_tops = []
+    for i, tile in enumerate(tiles):
+        height, width = tile.image.shape[:2]
+        lefts_tops.append((xc if i % 2 else xc - width, yc if i >= 2 else yc - height))
+    return assemble(zip(tiles, lefts_tops), 2 * size)
+
+
+def draw_corner(rng: np.random.Generator, size: int) -> tuple[int, int]:
+    """Which part of the nine tiles to show: the x and y of the top left corner of a 2 size window in a 3 size one."""
+    y, x = (int(value) for value in rng.uniform(0, size, 2))
+    return x, y
+
+
+def mosaic9(tiles: Sequence[Tile], size: int, corner: tuple[int, int]) -> Mosaic:
+    """Nine tiles: the first in the centre, the others round it clockwise from the top; `corner` is the window's."""
+    shapes = [tile.image.shape[:2] for tile in tiles]
+    lefts_tops = []
+    for i, (height, width) in enumerate(shapes):
+        left, top = _around_centre(i, width, height, shapes[0], shapes[i - 1])
+        lefts_tops.append((size + left - corner[0], size + top - corner[1]))
+    return assemble(zip(tiles, lefts_tops), 2 * size)
+
+
+def _around_centre(
+    i: int, width: int, height: int, centre: tuple[int, int], previous: tuple[int, int]
+) -> tuple[int, int]:
+    """Left and top of tile `i` of nine, from the centre tile's corner; shapes are (height, width)."""
+    centre_h, centre_w = centre
+    previous_h, previous_w = previous
+    return (
+        (0, 0),  # centre
+        (0, -height),  # top
+        (previous_w, -height),  # top right
+        (centre_w, 0),  # right
+        (centre_w, previous_h),  # bottom right
+        (centre_w - width, centre_h),  # bottom
+        (centre_w - previous_w - width, centre_h),  # bottom left
+        (-width, centre_h - height),  # left
+        (-width, centre_h - previous_h - height),  # top left
+    )[i]
+
+
+def assemble(placed: Iterable[tuple[Tile, tuple[int, int]]], side: int) -> Mosaic:
+    """Put tiles on a grey square canvas at their (left, top), which may lie outside; later ones cover earlier ones."""
+    canvas = np.full((side, side, 3), GREY[0], np.uint8)
+    labels, segments = [np.zeros((0, 5), np.float32)], []
+    for tile, (left, top) in placed:
+        height, width = tile.image.shape[:2]
+        paste(canvas, tile.image, left, top)
+        boxes = xywhn2xyxy(tile.labels[:, 1:5], width, height, left, top).clip(0, side)
+        labels.append(np.concatenate((tile.labels[:, :1], boxes), 1, dtype=np.float32))
+        polygons = tile.segments if len(tile.segments) else [np.zeros((0, 2), np.float32)] * len(boxes)
+        segments += [xyn2xy(polygon, width, height, left, top).clip(0, side) for polygon in polygons]
+    return Mosaic(canvas, np.concatenate(labels), segments if any(map(len, segments)) else [])
+
+
+def paste(canvas: np.ndarray, image: np.ndarray, left: int, top: int) -> None:
+    """Copy `image` into `canvas` at (left, top), what hangs over the edges left out."""
+    height, width = image.shape[:2]
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + width, canvas.shape[1]), min(top + height, canvas.shape[0])
+    if x1 < x2 and y1 < y2:
+        canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
