@@ -48,7 +48,8 @@ class ModelEMA:
     ) -> None:
         """Copy the model's plain attributes (names, hyp, ...) to the average: the public ones, or `include` only."""
         for name, value in vars(model).items():
-            if not name.startswith('_') and name not in exclude and (not include or name in include):
+            hidden = name.startswith('_') or name == 'training' or name in exclude
+            if not hidden and (not include or name in include):
                 setattr(self.ema, name, value)
 
     def to_numpy(self) -> dict[str, np.ndarray]:
