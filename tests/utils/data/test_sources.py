@@ -1,0 +1,191 @@
+import os
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from utils.data.sources import VID_FORMATS, LoadImages, find_media
+from utils.errors import DataError, UsageError
+
+
+def picture(path, height=40, width=60, value=200):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((height, width, 3), value, np.uint8))
+    return path
+
+
+def video(path, frames=6, height=48, width=64, code='MJPG', fps=10):
+    """Frame i is all of grey 20 i + 20."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), fps, (width, height))
+    for i in range(frames):
+        writer.write(np.full((height, width, 3), 20 * i + 20, np.uint8))
+    writer.release()
+    return path
+
+
+def names(items):
+    return [os.path.basename(item[0]) for item in items]
+
+
+def test_one_picture_is_letterboxed_rgb_planes(tmp_path):
+    file = tmp_path / 'a.png'
+    bgr = np.zeros((40, 60, 3), np.uint8)
+    bgr[..., 0] = 250  # blue
+    cv2.imwrite(str(file), bgr)
+    ((path, im, im0, capture, text),) = LoadImages(file, img_size=64, stride=32)
+    assert (path, capture, text) == (str(file), None, f'image 1/1 {file}: ')
+    assert im0.shape == (40, 60, 3)
+    assert im.shape == (3, 64, 64)  # 60x40 -> 64x43, 43 up to a multiple of 32
+    assert im.dtype == np.uint8
+    assert im.flags['C_CONTIGUOUS']
+    assert im[:, 32, 32].tolist() == [0, 0, 250]
+    assert im[:, 0, 0].tolist() == [114, 114, 114]
+
+
+def test_auto_pads_to_the_stride_and_without_it_to_the_whole_size(tmp_path):
+    file = picture(tmp_path / 'a.png', 40, 160)
+    shapes = [next(iter(LoadImages(file, 320, auto=auto)))[1].shape for auto in (True, False)]
+    assert shapes == [(3, 96, 320), (3, 320, 320)]
+    assert next(iter(LoadImages(file, (64, 160))))[1].shape == (3, 64, 160)
+
+
+def test_folder_takes_its_own_pictures_and_videos_pictures_first(tmp_path):
+    for name in ('b.JPG', 'a.bmp', 'c.txt', 'sub/d.png'):
+        (picture(tmp_path / name) if name != 'c.txt' else (tmp_path / name).write_text('x'))
+    video(tmp_path / 'a.avi')
+    images, videos = find_media(tmp_path)
+    assert [os.path.basename(f) for f in images + videos] == ['a.bmp', 'b.JPG', 'a.avi']
+    assert len(LoadImages(tmp_path)) == 3
+
+
+def test_glob_goes_into_folders(tmp_path):
+    for name in ('a.png', 'x/b.png', 'x/y/c.png', 'x/d.jpg'):
+        picture(tmp_path / name)
+    assert names(LoadImages(f'{tmp_path}/**/*.png', 32)) == ['a.png', 'b.png', 'c.png']
+    assert names(LoadImages(f'{tmp_path}/x/*.*', 32)) == ['b.png', 'd.jpg']
+
+
+def test_brackets_in_an_existing_name_are_no_glob(tmp_path):
+    file = picture(tmp_path / 'photo [1].png')
+    assert find_media(file) == ([str(file)], [])
+
+
+def test_list_file_names_files_from_here_or_beside_it(tmp_path, monkeypatch):
+    picture(tmp_path / 'lists' / 'beside.png')
+    here = picture(tmp_path / 'with space.png')
+    picture(tmp_path / 'folder' / 'in.png')
+    (tmp_path / 'lists' / 'l.txt').write_text('./beside.png\n\n# a comment\nwith space.png\nfolder\n')
+    monkeypatch.chdir(tmp_path)
+    assert find_media('lists/l.txt')[0] == ['lists/beside.png', here.name, 'folder/in.png']
+
+
+def test_a_list_in_a_list_is_refused(tmp_path):
+    (tmp_path / 'l.txt').write_text('l.txt\n')
+    with pytest.raises(DataError, match='names another list'):
+        LoadImages(tmp_path / 'l.txt')
+
+
+def test_several_sources_at_once(tmp_path):
+    a, b = picture(tmp_path / 'a.png'), picture(tmp_path / 'x' / 'b.png')
+    assert find_media([b.parent, a])[0] == [str(b), str(a)]
+
+
+def test_video_gives_every_frame_with_its_number(tmp_path):
+    file = video(tmp_path / 'v.avi', frames=5)
+    items = list(LoadImages(file, 64))
+    assert [text for *_, text in items] == [f'video 1/1 ({i}/5) {file}: ' for i in range(1, 6)]
+    assert [int(im0.mean().round()) for _, _, im0, _, _ in items] == pytest.approx([20, 40, 60, 80, 100], abs=2)
+    assert items[0][3].get(cv2.CAP_PROP_FPS) == 0  # released: no file handle outlives the loop
+
+
+@pytest.mark.parametrize(('stride', 'shades'), [(2, [40, 80, 120]), (4, [80])])
+def test_vid_stride_takes_every_so_manieth_frame(tmp_path, stride, shades):
+    sources = LoadImages(video(tmp_path / 'v.avi', frames=6), 64, vid_stride=stride)
+    assert [int(im0.mean().round()) for _, _, im0, _, _ in sources] == pytest.approx(shades, abs=2)
+    assert sources.problems == []
+
+
+def test_pictures_and_videos_mixed_tell_their_mode(tmp_path):
+    picture(tmp_path / 'z.png')
+    video(tmp_path / 'a.mp4', frames=2, code='mp4v')
+    sources = LoadImages(tmp_path, 64)
+    assert [(sources.mode, capture is not None) for *_, capture, _ in sources] == [
+        ('image', False), ('video', True), ('video', True)
+    ]  # fmt: skip
+
+
+def test_exif_orientation_is_honoured(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned clockwise
+    Image.new('RGB', (60, 40)).save(tmp_path / 'a.jpg', exif=exif)
+    assert next(iter(LoadImages(tmp_path / 'a.jpg', 64)))[2].shape == (60, 40, 3)
+
+
+def test_bad_files_are_reported_and_the_rest_goes_on(tmp_path, caplog):
+    whole = picture(tmp_path / 'f.jpg', 200, 200).read_bytes()
+    (tmp_path / 'a_empty.png').touch()
+    (tmp_path / 'b_cut.jpg').write_bytes(whole[: len(whole) // 2])
+    (tmp_path / 'c_text.png').write_text('not a picture')
+    Image.new('1', (20000, 20000)).save(tmp_path / 'd_giant.png')
+    (tmp_path / 'g_broken.mp4').write_bytes(b'\0' * 100)
+    sources = LoadImages(tmp_path, 64)
+    assert names(sources) == ['f.jpg']
+    bad = ['a_empty.png', 'b_cut.jpg', 'c_text.png', 'd_giant.png', 'g_broken.mp4']
+    assert [problem.split(':')[0] for problem in sources.problems] == [str(tmp_path / name) for name in bad]
+    assert len([line for line in caplog.messages if 'b_cut.jpg' in line]) == 1
+
+
+def test_a_missing_file_of_a_list_is_reported_and_the_rest_goes_on(tmp_path):
+    file = picture(tmp_path / 'a.png')
+    (tmp_path / 'l.txt').write_text(f'{tmp_path}/gone.png\n{file}\n')
+    sources = LoadImages(tmp_path / 'l.txt', 64)
+    assert names(sources) == ['a.png']
+    assert sources.problems == [f'{tmp_path}/gone.png: no such picture']
+
+
+def test_a_video_that_breaks_off_is_reported_after_its_frames(tmp_path):
+    file = video(tmp_path / 'v.avi', frames=40, height=240, width=320)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) * 6 // 10])
+    sources = LoadImages(file, 64)
+    assert 15 <= len(list(sources)) <= 30
+    assert 'breaks off' in sources.problems[0]
+
+
+def test_going_through_twice_gives_the_same(tmp_path):
+    sources = LoadImages(video(tmp_path / 'v.avi', frames=3), 64)
+    assert len(list(sources)) == len(list(sources)) == 3
+
+
+@pytest.mark.parametrize(('source', 'match'), [
+    ('gone.jpg', 'gone.jpg: no such file or folder'),
+    ('gone/*.jpg', r'gone/\*.jpg: no pictures or videos found'),
+    ('.', r'\.: no pictures or videos found'),
+    ([], 'no pictures or videos found'),
+])  # fmt: skip
+def test_nothing_found_is_an_error_that_names_the_source(tmp_path, monkeypatch, source, match):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=match):
+        LoadImages(source)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / 'a.pdf').write_text('x')
+    with pytest.raises(DataError, match='videos are .*mp4'):
+        LoadImages(tmp_path / 'a.pdf')
+
+
+@pytest.mark.parametrize('source', ['0', 'rtsp://camera/1', 'HTTP://host/stream'])
+def test_webcams_and_streams_are_refused_by_name(source):
+    with pytest.raises(UsageError, match=f'{source}: .*webcams and streams'):
+        LoadImages(source)
+
+
+def test_vid_stride_must_be_positive(tmp_path):
+    with pytest.raises(UsageError, match='--vid-stride 0'):
+        LoadImages(tmp_path, vid_stride=0)
+
+
+def test_formats_are_those_of_the_reference():
+    assert {'asf', 'avi', 'gif', 'm4v', 'mkv', 'mov', 'mp4', 'mpeg', 'mpg', 'ts', 'wmv'} <= set(VID_FORMATS)
