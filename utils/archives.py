@@ -1,0 +1,143 @@
+"""Unpack zip and tar archives: every file inside the chosen folder, all of them or none."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from utils.errors import DataError, ResourceError, UserError
+
+MAX_INFLATION = 200  # contents to archive; label files reach about 10
+JUNK = ('.DS_Store', '__MACOSX')
+
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+
+
+class _Member(NamedTuple):
+    name: str
+    size: int  # bytes
+    kind: str  # 'file', 'folder' or what else it is
+    open: Callable[[], IO[bytes]]
+
+
+def unzip(file: str | Path, path: str | Path | None = None, exclude: Iterable[str] = JUNK) -> Path:
+    """Unpack a zip archive into a folder (its own one when not given), without entries whose path has an excluded name.
+
+    Existing files of the same names are replaced; entries are checked before anything is written, and appear in the
+    folder only when all are unpacked.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: missing, damaged, or with entries that lead outside the folder, links, or absurd sizes.
+        ResourceError: the disk has no room for it.
+    """
+    with _named_errors(file), zipfile.ZipFile(file) as archive:
+        return _unpack(Path(file), path, exclude, _zip_members(archive))
+
+
+def untar(file: str | Path, path: str | Path | None = None, exclude: Iterable[str] = JUNK) -> Path:
+    """Unpack a tar archive, compressed or not; otherwise like `unzip`."""
+    with _named_errors(file), tarfile.open(file) as archive:
+        return _unpack(Path(file), path, exclude, _tar_members(archive))
+
+
+def is_archive(file: str | Path) -> bool:
+    """Whether a file is a zip or tar archive, judged by its content."""
+    return Path(file).is_file() and (zipfile.is_zipfile(file) or tarfile.is_tarfile(file))
+
+
+def unpack(file: str | Path, path: str | Path | None = None, exclude: Iterable[str] = JUNK) -> Path:
+    """`unzip` or `untar`, whichever fits the file's content."""
+    return (unzip if zipfile.is_zipfile(file) else untar)(file, path, exclude)
+
+
+@contextmanager
+def _named_errors(file: str | Path) -> Iterator[None]:
+    """Turn what the archive modules raise into one error that names the archive."""
+    if not Path(file).is_file():
+        raise DataError(f'{file}: no such archive', 'check the path')
+    try:
+        yield
+    except UserError:
+        raise
+    except _DAMAGED as problem:
+        what = str(problem) or type(problem).__name__
+        raise DataError(f'{file}: damaged or no archive ({what[:100]})', 'download it again') from problem
+    except OSError as problem:  # a full disk, or entries that want one name for a file and a folder
+        raise ResourceError(f'{file}: could not be unpacked ({problem.strerror or problem})') from problem
+
+
+def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in archive.infolist():
+        mode = info.external_attr >> 16
+        kind = 'link' if stat.S_ISLNK(mode) else 'folder' if info.is_dir() else 'file'
+        yield _Member(info.filename, info.file_size, kind, partial(archive.open, info))
+
+
+def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
+    for info in archive:
+        kind = 'file' if info.isfile() else 'folder' if info.isdir() else 'link or device'
+        yield _Member(info.name, info.size, kind, partial(archive.extractfile, info))
+
+
+def _unpack(file: Path, path: str | Path | None, exclude: Iterable[str], members: Iterable[_Member]) -> Path:
+    folder = Path(path) if path else file.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = _checked(file, folder, set(exclude), members)
+    staging = Path(tempfile.mkdtemp(prefix='.unpack-', dir=folder))
+    try:
+        for parts, member in wanted:
+            target = staging.joinpath(*parts)
+            (target if member.kind == 'folder' else target.parent).mkdir(parents=True, exist_ok=True)
+            if member.kind == 'file':
+                with member.open() as source, open(target, 'wb') as f:
+                    shutil.copyfileobj(source, f, 1 << 20)
+        _move_contents(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def _checked(
+    file: Path, folder: Path, exclude: set[str], members: Iterable[_Member]
+) -> list[tuple[tuple[str, ...], _Member]]:
+    """The members to unpack with the parts of their paths; raises before anything is written."""
+    wanted, total = [], 0
+    limit, free = MAX_INFLATION * file.stat().st_size + (1 << 20), shutil.disk_usage(folder).free
+    trust = 'get the archive from a source you trust'
+    for member in members:
+        parts = PurePosixPath(member.name.replace('\\', '/')).parts
+        if member.name[:1] in '/\\' or '..' in parts or '\0' in member.name or ':' in ''.join(parts[:1]):
+            raise DataError(f'{file}: refused, {member.name[:100]!r} would be written outside {folder}', trust)
+        if member.kind not in ('file', 'folder'):
+            raise DataError(f'{file}: refused, {member.name[:100]!r} is a {member.kind}', trust)
+        total += member.size
+        if total > limit:
+            raise DataError(f'{file}: refused, claims contents {MAX_INFLATION} times larger than itself', trust)
+        if total > free:
+            raise ResourceError(f'{folder}: no room to unpack {file} ({free / 1e9:.1f} GB free)', 'free some space')
+        if parts and not exclude.intersection(parts):
+            wanted.append((parts, member))
+    return wanted
+
+
+def _move_contents(source: Path, target: Path) -> None:
+    """Move all files below `source` to the same places below `target`, a rename each."""
+    for folder, _, names in os.walk(source):
+        to = target / os.path.relpath(folder, source)
+        to.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            os.replace(os.path.join(folder, name), to / name)

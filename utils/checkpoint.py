@@ -1,0 +1,361 @@
+"""Checkpoints: one file of tensors with a JSON header, data and never code.
+
+The format is safetensors (https://github.com/huggingface/safetensors). Its metadata hold `format`, `version` and
+`header`, the JSON of a `Checkpoint` with {"$tensor": name} in the places of its arrays (see utils.trees), so that the
+tensors read `state/model.0.conv.weight`, `ema/model.0.conv.weight`, `optimizer/state/0/...`, `anchors`; and `crc32`
+over all of that, since safetensors itself does not notice a flipped bit in a tensor.
+Official PyTorch .pt files are read too (utils.pt_reader), and told apart by content, not by suffix.
+
+    python -m utils.checkpoint FILE [--tensors]     prints what is inside
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from utils.downloads import attempt_download
+from utils.errors import ResourceError, UserError, WeightsError, run_main
+from utils.log import LOGGER
+from utils.paths import atomic_write
+from utils.pt_model import checkpoint_parts
+from utils.pt_reader import read_pt
+from utils.trees import join_tree, split_tree
+
+if TYPE_CHECKING:
+    import oneflow as torch
+
+    from models.yolo import Model
+
+FORMAT, VERSION = 'yolov5-oneflow', '1'
+MAX_HEADER = 32 << 20  # characters; an honest one has under 1 MB, unless the options of a run are huge
+_DAMAGED = 'the file is damaged: take another copy, for example weights/best beside weights/last'
+
+
+@dataclass
+class Checkpoint:
+    """A model and, while training goes on, all that is needed to continue it."""
+
+    config: dict[str, Any]  # the model's description (its YAML), with the actual number of classes as nc
+    state: dict[str, np.ndarray]  # parameters and buffers by name, float32 or int64
+    names: list[str]
+    stride: list[float]  # pixels per cell, finest level first
+    anchors: np.ndarray  # (levels, anchors, 2) widths and heights in grid cells
+    hyp: dict[str, Any] | None = None
+    epoch: int = -1  # last finished epoch; -1: training is over, this is a result and nothing to resume
+    best_fitness: float | None = None
+    ema: dict[str, np.ndarray] | None = None
+    ema_updates: int = 0
+    optimizer: dict[str, Any] | None = None  # the optimiser's state_dict with arrays for tensors
+    trainer: dict[str, Any] = field(default_factory=dict)  # random states, early stopping, options: plain data
+    date: str = ''
+    path: Path | None = None  # the file it came from; not stored
+
+
+_TYPES = {
+    'config': (dict,), 'state': (dict,), 'names': (list,), 'stride': (list,), 'anchors': (np.ndarray,),
+    'hyp': (dict, type(None)), 'epoch': (int,), 'best_fitness': (float, int, type(None)), 'ema': (dict, type(None)),
+    'ema_updates': (int,), 'optimizer': (dict, type(None)), 'trainer': (dict,), 'date': (str,),
+}  # fmt: skip
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(path: str | Path, ckpt: Checkpoint) -> None:
+    """Write a checkpoint; at any moment `path` is the old file or the new one, whole.
+
+    Half-precision and double arrays of state and EMA are stored as float32.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written; the old file is as it was.
+    """
+    ckpt = replace(ckpt, state=_float32(ckpt.state), ema=_float32(ckpt.ema))
+    _validate(ckpt)
+    header, arrays = split_tree({name: getattr(ckpt, name) for name in _TYPES})
+    # The library stores a transposed view's memory as if it were in order: give it none. (ascontiguousarray would make
+    # a scalar one-dimensional.)
+    arrays = {name: a.copy(order='C') for name, a in arrays.items()}
+    metadata = {'format': FORMAT, 'version': VERSION, 'header': header, 'crc32': _checksum(header, arrays)}
+    data = safetensors.numpy.save(arrays, metadata)
+    try:
+        with atomic_write(path) as f:
+            f.write(data)
+    except OSError as problem:
+        why = problem.strerror or problem
+        mend = 'free some space or choose another folder; what was there before is untouched'
+        raise ResourceError(f'{path}: the checkpoint could not be written ({why})', mend) from problem
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of ours or an official PyTorch .pt file, told apart by content. Never runs code of the file.
+
+    Raises:
+        WeightsError: no such file, damaged, of an unknown format or version; the message names the file.
+    """
+    path = Path(path)
+    try:
+        with open(path, 'rb') as f:
+            start = f.read(24)
+    except FileNotFoundError:
+        raise WeightsError(f'{path}: no such weights file', 'check the path') from None
+    except OSError as problem:
+        raise WeightsError(f'{path}: cannot be read ({problem.strerror})', 'weights are one file') from None
+    if start[:2] == b'PK' or start[:1] == b'\x80':
+        parts = checkpoint_parts(read_pt(path), path)
+    elif start[8:9] == b'{':
+        parts = _read_safetensors(path)
+    else:
+        raise WeightsError(f'{path}: {_guess(start)}')
+    ckpt = Checkpoint(**parts, path=path)
+    _validate(ckpt)
+    return ckpt
+
+
+def strip_optimizer(f: str | Path = 'best', s: str | Path = '') -> None:
+    """Make a training checkpoint a finished one: the EMA becomes the model, the rest of the training state goes.
+
+    Args:
+        f: the checkpoint.
+        s: where to write the result; over `f` itself when empty.
+    """
+    ckpt = load_checkpoint(f)
+    finished = Checkpoint(ckpt.config, ckpt.ema or ckpt.state, ckpt.names, ckpt.stride, ckpt.anchors, ckpt.hyp)
+    save_checkpoint(s or f, replace(finished, date=ckpt.date))
+    size = Path(s or f).stat().st_size / 1e6
+    LOGGER.info(f'Optimizer stripped from {f},{f" saved as {s}," if s else ""} {size:.1f} MB')
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    """The fields of a `Checkpoint` from a file of ours."""
+    try:
+        with safetensors.safe_open(path, framework='np') as f:
+            metadata = f.metadata() or {}
+            _check_version(path, metadata)
+            arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no dict)
+        if _checksum(metadata['header'], arrays) != metadata['crc32']:
+            raise WeightsError(f'{path}: its contents have changed since it was written', _DAMAGED)
+        tree = join_tree(metadata['header'], arrays)
+    except UserError:
+        raise
+    except (safetensors.SafetensorError, ValueError, TypeError, AttributeError, KeyError, OSError) as problem:
+        # TypeError and AttributeError: element types that numpy does not have.
+        raise WeightsError(f'{path}: not readable ({str(problem)[:150]})', _DAMAGED) from problem
+    unknown = sorted(set(tree) ^ set(_TYPES)) if isinstance(tree, dict) else ['header']
+    if unknown:
+        raise WeightsError(f'{path}: its header lacks or does not know {", ".join(unknown)[:100]}', _DAMAGED)
+    return tree
+
+
+def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get('format') != FORMAT:
+        raise WeightsError(f'{path}: a safetensors file, but no checkpoint of this project')
+    version = metadata.get('version', '')
+    if version != VERSION:
+        mend = 'update the project' if version.isdecimal() and int(version[:9]) > int(VERSION) else _DAMAGED
+        raise WeightsError(f'{path}: format version {version[:20]!r}; this code reads version {VERSION}', mend)
+    if len(metadata.get('header', '')) > MAX_HEADER:
+        raise WeightsError(f'{path}: its header is larger than {MAX_HEADER >> 20} MB; refused')
+
+
+def _checksum(header: str, arrays: Mapping[str, np.ndarray]) -> str:
+    value = zlib.crc32(header.encode())
+    for name in sorted(arrays):
+        value = zlib.crc32(arrays[name].reshape(-1).view(np.uint8), zlib.crc32(name.encode(), value))
+    return f'{value:08x}'
+
+
+def _guess(start: bytes) -> str:
+    if not start:
+        return 'an empty file: take another copy'
+    if start.lstrip()[:1] == b'<':
+        return 'a web page, not weights: download the file itself'
+    if start.startswith(b'version https://git-lfs'):
+        return 'a Git LFS pointer, not the weights: run `git lfs pull`'
+    return 'neither a checkpoint of this project nor a PyTorch .pt file'
+
+
+def _float32(state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+    if state is None:
+        return None
+    return {name: a.astype(np.float32) if a.dtype.kind == 'f' and a.itemsize != 4 else a for name, a in state.items()}
+
+
+def _validate(ckpt: Checkpoint) -> None:
+    """Raise a WeightsError for a checkpoint whose fields are not of their types or do not fit each other."""
+    where = ckpt.path or 'checkpoint'
+    for name, types in _TYPES.items():
+        value = getattr(ckpt, name)
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise WeightsError(f'{where}: its {name} is a {type(value).__name__}', _DAMAGED)
+    nc, nl = ckpt.config.get('nc'), len(ckpt.stride)
+    checks = {
+        'config': type(nc) is int
+        and nc > 0
+        and all(isinstance(ckpt.config.get(k), list) for k in ('backbone', 'head')),
+        'names': len(ckpt.names) == nc and all(isinstance(name, str) for name in ckpt.names),
+        'stride': all(type(s) in (int, float) and s > 0 for s in ckpt.stride),
+        'anchors': ckpt.anchors.ndim == 3 and ckpt.anchors.shape[0] == nl and ckpt.anchors.shape[2] == 2,
+        'state': bool(ckpt.state) and _are_arrays(ckpt.state),
+        'ema': ckpt.ema is None or (_are_arrays(ckpt.ema) and ckpt.ema.keys() == ckpt.state.keys()),
+    }
+    wrong = [name for name, fine in checks.items() if not fine]
+    if wrong:
+        raise WeightsError(f'{where}: malformed {", ".join(wrong)}', _DAMAGED)
+
+
+def _are_arrays(state: dict) -> bool:
+    return all(isinstance(k, str) and isinstance(a, np.ndarray) and a.dtype.kind in 'fiu' for k, a in state.items())
+
+
+# Models ------------------------------------------------------------------------------------------
+
+
+def build_model(ckpt: Checkpoint, device: torch.device | str | None = None, fuse: bool = False) -> Model:
+    """The checkpoint's model (its EMA where there is one) in float32 and evaluation mode, with .names and .hyp.
+
+    Raises:
+        WeightsError: the state does not fit the model that the description builds.
+    """
+    from models.yolo import Model  # brings OneFlow: reading and printing files does without
+
+    where = ckpt.path or 'checkpoint'
+    try:
+        model = Model(copy.deepcopy(ckpt.config), ch=ckpt.config.get('ch', 3))
+    except UserError as problem:
+        raise WeightsError(f'{where}: its model description is wrong: {problem.message}', problem.mend) from problem
+    load_state(model, ckpt.ema or ckpt.state, where)
+    if [float(s) for s in model.stride] != ckpt.stride:
+        raise WeightsError(f'{where}: says strides {ckpt.stride}, its description makes {model.stride}', _DAMAGED)
+    model.names, model.hyp = list(ckpt.names), ckpt.hyp
+    model = model.to(device) if device is not None else model
+    model = model.float().eval()
+    return model.fuse() if fuse else model
+
+
+def load_state(model: torch.nn.Module, state: Mapping[str, np.ndarray], where: str | Path = 'checkpoint') -> None:
+    """Copy arrays into a module's parameters and buffers; names and shapes must be the module's, all of them.
+
+    Raises:
+        WeightsError: they are not; the message lists what is missing, left over and of another shape.
+    """
+    import oneflow as torch
+
+    own = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    problems = {
+        'missing': [name for name in own if name not in state],
+        'not in the model': [name for name in state if name not in own],
+        'of another shape': [
+            f'{n} {state[n].shape} for {own[n]}' for n in own if n in state and state[n].shape != own[n]
+        ],
+    }
+    if any(problems.values()):
+        lists = (f'{len(items)} {what} ({_some(items)})' for what, items in problems.items() if items)
+        raise WeightsError(f'{where}: does not fit the model: {"; ".join(lists)}')
+    model.load_state_dict({name: torch.from_numpy(a.copy(order='C')) for name, a in state.items()})
+
+
+def state_arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:
+    """A module's state as arrays of their own: copies, since a tensor's .numpy() shares its memory."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
+
+
+def attempt_load(
+    weights: str | Path | list[str | Path],
+    device: torch.device | str | None = None,
+    inplace: bool = True,
+    fuse: bool = True,
+) -> torch.nn.Module:
+    """The model of one weights file, or the ensemble of several; missing official files are downloaded.
+
+    Returns:
+        Model or Ensemble, float32, evaluation mode, on `device`; `inplace` is accepted for callers of the original and
+        has no effect: decoding in place would give wrong gradients on OneFlow.
+    """
+    from models.ensemble import Ensemble
+
+    files = weights if isinstance(weights, (list, tuple)) else [weights]
+    models = [build_model(load_checkpoint(attempt_download(file)), device, fuse) for file in files]
+    return models[0] if len(models) == 1 else Ensemble(models)
+
+
+def intersect_dicts(da: Mapping[str, Any], db: Mapping[str, Any], exclude: Iterable[str] = ()) -> dict[str, Any]:
+    """The entries of `da` that `db` has under the same name and in the same shape.
+
+    Args:
+        da, db: states: anything with a shape, by name.
+        exclude: parts of names; entries that contain one are left out. Fine-tuning leaves out 'anchor'.
+    """
+    exclude = tuple(exclude)
+    return {
+        name: value
+        for name, value in da.items()
+        if name in db and tuple(value.shape) == tuple(db[name].shape) and not any(part in name for part in exclude)
+    }
+
+
+def _some(items: list[str], count: int = 4) -> str:
+    return ', '.join(items[:count]) + (', ...' if len(items) > count else '')
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def describe(ckpt: Checkpoint, tensors: bool = False) -> str:
+    """What is in a checkpoint, as text; with `tensors` also a line for every tensor of its state."""
+    config, buffers = ckpt.config, ('running_mean', 'running_var', 'num_batches_tracked', 'anchors')
+    parameters = sum(a.size for name, a in ckpt.state.items() if not name.endswith(buffers))
+    rows = {
+        'epoch': 'finished (nothing to resume)' if ckpt.epoch < 0 else ckpt.epoch,
+        'best fitness': ckpt.best_fitness,
+        'date': ckpt.date or None,
+        'classes': f'{len(ckpt.names)}: {", ".join(ckpt.names)}',
+        'model': f'{len(config["backbone"])} + {len(config["head"])} rows, depth_multiple '
+        f'{config.get("depth_multiple")}, width_multiple {config.get("width_multiple")}',
+        'strides': ', '.join(f'{s:g}' for s in ckpt.stride),
+        'anchors': '  '.join(' '.join(f'{w:g},{h:g}' for w, h in np.round(level * s, 2).tolist())
+                             for level, s in zip(ckpt.anchors, ckpt.stride)) + ' pixels',
+        'state': f'{len(ckpt.state)} tensors, {parameters:,} parameters',
+        'EMA': f'after {ckpt.ema_updates} updates' if ckpt.ema else None,
+        'optimizer': f'{len(split_tree(ckpt.optimizer)[1])} tensors' if ckpt.optimizer else None,
+        'hyp': ', '.join(f'{k} {v}' for k, v in ckpt.hyp.items()) if ckpt.hyp else None,
+        'trainer': ', '.join(ckpt.trainer) or None,
+    }  # fmt: skip
+    lines = [f'{name:<14}{value}' for name, value in rows.items() if value is not None]
+    if tensors:
+        width = max(map(len, ckpt.state))
+        lines += ['', f'{"tensor":<{width}}  {"type":<8}  {"shape":<18}  {"mean":>11}  {"largest":>11}']
+        lines += [_tensor_row(name, a, width) for name, a in ckpt.state.items()]
+    text = '\n'.join(lines)  # names may come from anywhere: none may steer the terminal
+    return ''.join(char if char.isprintable() or char == '\n' else '?' for char in text)
+
+
+def _tensor_row(name: str, a: np.ndarray, width: int) -> str:
+    mean, largest = (a.mean(dtype=np.float64), np.abs(a).max()) if a.size else (0, 0)
+    shape = 'x'.join(map(str, a.shape)) or 'scalar'
+    return f'{name:<{width}}  {a.dtype.name:<8}  {shape:<18}  {mean:>11.4g}  {largest:>11.4g}'
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser('python -m utils.checkpoint', description='Print what a checkpoint holds.')
+    parser.add_argument('file', help='a checkpoint of this project or an official .pt file')
+    parser.add_argument('--tensors', action='store_true', help='a line for every tensor')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    options = parser.parse_args(argv)
+    ckpt = load_checkpoint(options.file)
+    print(f'{options.file}  ({Path(options.file).stat().st_size / 1e6:.1f} MB)')
+    print(describe(ckpt, options.tensors))
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))

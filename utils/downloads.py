@@ -1,0 +1,271 @@
+"""Downloads that the user asked for: official weights, files given by their address, data set archives.
+
+A file appears under its name only when it is complete; a broken transfer is resumed where it stopped.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterable
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import IO
+
+from tqdm import tqdm
+
+from utils.archives import is_archive, unpack
+from utils.errors import DataError, ResourceError, UsageError, UserError, WeightsError
+from utils.log import LOGGER
+from utils.paths import ROOT, atomic_write, find_file
+
+OFFICIAL = tuple(f'yolov5{size}{six}.pt' for six in ('', '6') for size in 'nsmlx')
+HOST_VARIABLE = 'YOLOV5_DOWNLOADS'  # environment variable: a mirror to take the place of https://github.com
+_CHUNK = 1 << 17
+_SLOWEST = 1000  # bytes a second over the time limit; a slower server counts as dead
+
+
+def is_url(url: str | Path, check: bool = False) -> bool:
+    """Whether this is an http(s) address; with `check` it must also answer."""
+    parts = urllib.parse.urlsplit(str(url))
+    if parts.scheme.lower() not in ('http', 'https') or not parts.netloc:
+        return False
+    if not check:
+        return True
+    try:
+        with urllib.request.urlopen(_request(str(url)), timeout=10) as response:
+            return response.status == 200
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+
+
+def url2file(url: str) -> str:
+    """The file name in an address: https://host/a/b%20c.jpg?token=x -> 'b c.jpg'."""
+    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(str(url)).path).replace('\0', '')).name
+    return name if name not in ('', '.', '..') else 'download'
+
+
+def attempt_download(file: str | Path, repo: str = 'ultralytics/yolov5', release: str = 'v6.2', host: str = '') -> Path:
+    """The weights file that `file` means, downloaded first if it is an address or a missing official release.
+
+    Args:
+        file: a path, an http(s) address, or an official name in any folder (weights/yolov5s.pt); without a suffix,
+            .safetensors and .pt are tried too. A bare name is also looked for in the project's root.
+        repo, release: where official weights are, on GitHub.
+        host: another server with the same paths; by default the environment variable YOLOV5_DOWNLOADS, else GitHub.
+
+    Raises:
+        WeightsError: neither there nor official.
+        ResourceError: the download failed; the message has the address and where to put the file.
+    """
+    name = str(file).strip().strip('\'"')
+    if is_url(name):
+        return check_file(name, error=WeightsError)
+    path = Path(name).expanduser()
+    suffixes = ('',) if path.suffix else ('', '.safetensors', '.pt')
+    for folder in (Path(), ROOT):
+        for suffix in suffixes:
+            if (candidate := folder / f'{path}{suffix}').is_file():
+                return candidate
+    if path.is_dir():
+        raise WeightsError(f'{name}: is a folder', 'give the weights file inside it')
+    if path.name in OFFICIAL:
+        host = (host or os.environ.get(HOST_VARIABLE) or 'https://github.com').rstrip('/')
+        url = f'{host}/{repo}/releases/download/{release}/{path.name}'
+        LOGGER.info(f'{name} is not here: downloading {url}')
+        return safe_download(path, url, min_bytes=1e5, check=_no_weights)
+    known = ', '.join(OFFICIAL)
+    raise WeightsError(f'{name}: no such weights file', f'give a checkpoint or one that can be downloaded: {known}')
+
+
+def check_file(file: str | Path, suffix: str = '', error: type[UserError] = DataError) -> Path:
+    """The file that `file` means: a path, a bare name in the project's root, or an address.
+
+    An address is downloaded into the working directory, once: a file of its name that is there is taken.
+
+    Args:
+        suffix: one that the name must have, such as '.yaml'.
+    """
+    address = is_url(file)
+    name = url2file(str(file)) if address else str(file)
+    if suffix and not name.lower().endswith(suffix):
+        raise UsageError(f'{file}: not a {suffix} file')
+    if not address:
+        return find_file(file, (ROOT,), error)
+    if Path(name).is_file():
+        LOGGER.info(f'{file}: taking {name}, which is already here')
+        return Path(name)
+    return safe_download(name, str(file))
+
+
+def safe_download(
+    file: str | Path,
+    url: str,
+    url2: str | None = None,
+    min_bytes: float = 1,
+    error_msg: str = '',
+    timeout: float = 30,
+    retries: int = 3,
+    check: Callable[[IO[bytes]], str] | None = None,
+) -> Path:
+    """Download to `file`, whole or not at all, with a progress bar.
+
+    Args:
+        url, url2: the address, and another one to try after it.
+        min_bytes: a smaller file is an error page, not the file.
+        error_msg: what to do when it fails; by default to download it by hand.
+        timeout: seconds without an answer, or with fewer than 1,000 bytes a second, after which the server is dead.
+        retries: how often a broken transfer is taken up again.
+        check: given the complete temporary file, says what is wrong with its content, or ''.
+
+    Raises:
+        ResourceError: no network, a server's error, a wrong file, a full disk.
+    """
+    file, problems = Path(file), []
+    for address in filter(None, (url, url2)):
+        try:
+            with atomic_write(file, 'w+b') as f:
+                _fetch(address, f, timeout, retries, file.name)
+                size = f.seek(0, os.SEEK_END)
+                fault = f'only {size} bytes' if size < min_bytes else check(f) if check else ''
+                if fault:
+                    raise _NetworkError(fault)
+            return file
+        except _NetworkError as problem:
+            problems.append(f'{address} ({problem})')
+        except OSError as problem:
+            raise ResourceError(f'{file}: could not be written ({problem.strerror})', 'free some space') from problem
+    mend = error_msg or f'check the network, or download it by hand and put it at {file.absolute()}'
+    raise ResourceError(f'{file}: could not be downloaded from {" or ".join(problems)}', mend)
+
+
+def download(
+    url: str | Path | Iterable[str | Path],
+    dir: str | Path = '.',
+    unzip: bool = True,
+    delete: bool = True,
+    threads: int = 1,
+    retry: int = 3,
+) -> list[Path]:
+    """Download one or several files into a folder and unpack the archives among them.
+
+    Args:
+        url: addresses; a path of a file that is there is taken as it is.
+        unzip: unpack zip and tar archives into `dir`.
+        delete: remove a downloaded archive once it is unpacked.
+        threads: downloads at the same time.
+        retry: how often a broken transfer is taken up again.
+
+    Returns:
+        The files, in order; those of deleted archives are gone.
+    """
+    folder = Path(dir)
+
+    def get(address: str | Path) -> Path:
+        if not is_url(address):
+            file, fetched = check_file(address), False
+        else:
+            file, fetched = folder / url2file(str(address)), True
+            if not file.exists():
+                safe_download(file, str(address), retries=retry)
+        if unzip and is_archive(file):
+            LOGGER.info(f'Unpacking {file}')
+            unpack(file, folder)
+            if delete and fetched:
+                file.unlink()
+        return file
+
+    urls = [url] if isinstance(url, (str, Path)) else list(url)
+    with ThreadPool(max(1, min(threads, len(urls)))) as pool:
+        return pool.map(get, urls)
+
+
+class _NetworkError(Exception):
+    """The transfer failed; `again` tells whether another try may help."""
+
+    def __init__(self, message: str, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
+
+
+def _no_weights(f: IO[bytes]) -> str:
+    return '' if zipfile.is_zipfile(f) else 'what came is no weights file'
+
+
+def _request(url: str, headers: dict[str, str] | None = None) -> urllib.request.Request:
+    quoted = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # addresses pasted with spaces in them
+    return urllib.request.Request(quoted, headers={'User-Agent': 'yolov5-oneflow', **(headers or {})})
+
+
+def _fetch(url: str, f: IO[bytes], timeout: float, retries: int, name: str) -> None:
+    """Transfer `url` into the empty file `f`, taking a broken transfer up again where it stopped."""
+    validator = ''
+    with tqdm(desc=name, unit='B', unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
+        for left in range(retries, -1, -1):
+            try:
+                response = _open(url, f, validator, timeout)
+                with response:
+                    validator = _validator(response)
+                    _receive(response, f, timeout, bar)
+                return
+            except _NetworkError as problem:
+                if not (left and problem.again):
+                    raise
+                time.sleep(0.2 * (retries - left + 1))
+
+
+def _open(url: str, f: IO[bytes], validator: str, timeout: float) -> http.client.HTTPResponse:
+    """Ask for the rest of the file, and put `f` at the place that the answer starts from."""
+    start = f.tell() if validator else 0
+    headers = {'Range': f'bytes={start}-', 'If-Range': validator} if start else {}
+    try:
+        response = urllib.request.urlopen(_request(url, headers), timeout=timeout)
+    except urllib.error.HTTPError as problem:
+        raise _NetworkError(
+            f'HTTP {problem.code} {problem.reason}', problem.code in (408, 429, 500, 502, 503, 504)
+        ) from None
+    except (OSError, http.client.HTTPException, ValueError) as problem:
+        reason = getattr(problem, 'reason', None) or problem
+        raise _NetworkError(f'{reason}' or type(problem).__name__) from None
+    resumed = response.status == 206 and response.headers.get('Content-Range', '').startswith(f'bytes {start}-')
+    f.seek(start if resumed else 0)
+    f.truncate()
+    return response
+
+
+def _validator(response: http.client.HTTPResponse) -> str:
+    """What names this very version of the file, so that two versions are never joined; '' when nothing does."""
+    tag = response.headers.get('ETag', '')
+    return tag if tag and not tag.startswith('W/') else response.headers.get('Last-Modified', '')
+
+
+def _receive(response: http.client.HTTPResponse, f: IO[bytes], timeout: float, bar: tqdm) -> None:
+    """Append the body to `f` and check that all of it came."""
+    length = response.headers.get('Content-Length', '')
+    total = f.tell() + int(length) if length.isdecimal() else None
+    disk = os.fstatvfs(f.fileno())
+    if total is not None and total - f.tell() > (free := disk.f_bavail * disk.f_frsize):
+        raise ResourceError(f'{response.url}: {total / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB free')
+    bar.total, bar.n = total, f.tell()
+    since, received = time.monotonic(), 0
+    while True:
+        try:
+            chunk = response.read1(_CHUNK)
+        except (OSError, http.client.HTTPException, ValueError) as problem:
+            raise _NetworkError(f'the transfer broke off: {problem or type(problem).__name__}', again=True) from None
+        if not chunk:
+            break
+        f.write(chunk)
+        bar.update(len(chunk))
+        received += len(chunk)
+        if (waited := time.monotonic() - since) > timeout:
+            if received < _SLOWEST * waited:
+                raise _NetworkError('the server sends next to nothing')
+            since, received = time.monotonic(), 0
+    if total is not None and f.tell() != total:
+        raise _NetworkError(f'the transfer broke off after {f.tell()} of {total} bytes', again=True)
