@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection
 from copy import deepcopy
 
-import numpy as np
 import oneflow as torch
 from oneflow import nn
 
@@ -20,7 +19,7 @@ class ModelEMA:
 
     Attributes:
         ema: the averaged copy, in evaluation mode, without gradients.
-        updates: how often `update` was called.
+        updates: how often `update` was called; both are to be restored when training is resumed.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000, updates: int = 0) -> None:
@@ -51,12 +50,3 @@ class ModelEMA:
             hidden = name.startswith('_') or name == 'training' or name in exclude
             if not hidden and (not include or name in include):
                 setattr(self.ema, name, value)
-
-    def to_numpy(self) -> dict[str, np.ndarray]:
-        """The averaged state, as copies."""
-        return {name: t.detach().cpu().numpy().copy() for name, t in self.ema.state_dict().items()}
-
-    def from_numpy(self, state: dict[str, np.ndarray], updates: int) -> None:
-        """Continue from a saved average and its number of updates."""
-        self.ema.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
-        self.updates = updates
