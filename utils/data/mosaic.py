@@ -102,8 +102,10 @@ def assemble(placed: Iterable[tuple[Tile, tuple[int, int]]], side: int) -> Mosai
         paste(canvas, tile.image, left, top)
         boxes = xywhn2xyxy(tile.labels[:, 1:5], width, height, left, top).clip(0, side)
         labels.append(np.concatenate((tile.labels[:, :1], boxes), 1, dtype=np.float32))
-        polygons = tile.segments if len(tile.segments) else [np.zeros((0, 2), np.float32)] * len(boxes)
-        segments += [xyn2xy(polygon, width, height, left, top).clip(0, side) for polygon in polygons]
+        if len(tile.segments):
+            segments += [xyn2xy(polygon, width, height, left, top).clip(0, side) for polygon in tile.segments]
+        else:
+            segments += [np.zeros((0, 2), np.float32)] * len(boxes)
     return Mosaic(canvas, np.concatenate(labels), segments if any(map(len, segments)) else [])
 
 
