@@ -72,7 +72,7 @@ def _read_with_pillow(path: str) -> np.ndarray:
 
 
 def check_image(path: str | Path) -> tuple[int, int]:
-    """Width and height of a picture as shown, that is, exchanged where its EXIF orientation lays it on its side.
+    """Width and height of a picture as shown.
 
     Reads the header and the last bytes; decodes only pictures that don't end as their format should (data behind the
     end mark is harmless, a missing end is not), and BMP and TIFF, which have no mark.
@@ -84,7 +84,7 @@ def check_image(path: str | Path) -> tuple[int, int]:
         with open(path, 'rb') as file, Image.open(file) as picture:
             if picture.format not in _PILLOW_FORMATS:
                 raise BadPicture(f'a {picture.format} file, not one of {", ".join(IMG_FORMATS)}')
-            width, height = _size_as_shown(picture)
+            width, height = exif_size(picture)
             if min(width, height) < MIN_SIDE:
                 raise BadPicture(f'{width}x{height} pixels, under {MIN_SIDE} a side')
             if not _ends_well(file, picture.format):
@@ -98,7 +98,8 @@ def check_image(path: str | Path) -> tuple[int, int]:
         raise BadPicture(f'unreadable: {problem}') from None
 
 
-def _size_as_shown(picture: Image.Image) -> tuple[int, int]:
+def exif_size(picture: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened picture as shown: exchanged where its EXIF orientation lays it on its side."""
     width, height = picture.size
     # Pillow's TIFF reader has exchanged them already.
     sideways = picture.format != 'TIFF' and picture.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)

@@ -118,7 +118,7 @@ def list_images(split: Split) -> list[str]:
     """The pictures of a split as sorted absolute paths; one that a list names twice comes twice.
 
     Args:
-        split: a folder (with its subfolders; hidden files don't count), a list file with one path a line, or several
+        split: a folder (with its subfolders; hidden ones and hidden files don't count), a list file with one path a line, or several
             of these. Relative lines of a list are meant from the list's folder, else from the working directory.
 
     Raises:
@@ -148,6 +148,7 @@ def _images_under(folder: str) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith('.')]
         yield from (os.path.join(parent, name) for name in files if is_image(name) and not name.startswith('.'))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 
 from utils.errors import DataError
-from utils.paths import read_yaml, write_yaml
+from utils.paths import atomic_folder, read_yaml, write_yaml
 
 NAMES = ('circle', 'square', 'triangle', 'star')
 VERSION = 1  # of the drawing: to be raised when the same seed gives other pictures
@@ -49,17 +48,11 @@ def make_shapes(folder: str | Path, train: int = 960, val: int = 128, size: int 
             return folder
         if folder.is_dir() and any(folder.iterdir()) and not _made_as(folder):
             raise DataError(f'{folder}: there is something else in this folder', 'move it away')
-        partial = folder.with_name(f'.{folder.name}.partial')
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-        try:
+        with atomic_folder(folder) as partial:
             for split, count in (('train', train), ('val', val)):
                 _write_split(partial, split, count, size, seed)
             splits = {'train': 'images/train', 'val': 'images/val'}
             write_yaml(partial / 'shapes.yaml', {'path': '.', **splits, 'names': list(NAMES), 'made': made})
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -41,6 +41,10 @@ class DataConfig:
     download: str | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    def __getitem__(self, key: str) -> Any:
+        """data['names'] and the like, as scripts written for the reference have it."""
+        return getattr(self, key) if key in self.__dataclass_fields__ else self.raw[key]
+
 
 def load_data(
     data: str | Path | Mapping[str, Any], autodownload: bool = True, need: tuple[str, ...] = ('train', 'val')
