@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from utils.log import LOGGER
 FONT_DIRS = ('~/.local/share/fonts', '~/.fonts', '/usr/share/fonts', '/usr/local/share/fonts')
 # Fonts with Chinese, Japanese and Korean glyphs, by the beginning of their file names, tried before all others.
 WIDE_FONTS = ('NotoSansCJK', 'NotoSansSC', 'SourceHanSans', 'wqy-', 'DroidSansFallback', 'uming', 'ipag', 'NanumGothic')
+
+_said: list[str] = []  # the characters that the log has named as missing: once a process is enough
 
 
 def default_font() -> Path:
@@ -38,31 +39,34 @@ def _find_font(characters: frozenset[str]) -> Path:
     for path in _system_fonts():
         if not _missing(path, characters):
             return path
-    _say_that_no_font_fits(''.join(sorted(missing))[:20])
+    if not _said:
+        _said.extend(sorted(missing))
+        LOGGER.warning(
+            f'No font on this machine can show {"".join(_said)[:20]}: pictures will have boxes in their place. '
+            'Install one, for example with: apt-get install fonts-noto-cjk'
+        )
     return default
 
 
-@lru_cache(maxsize=1)
-def _say_that_no_font_fits(characters: str) -> None:
-    LOGGER.warning(
-        f'No font on this machine can show {characters!r}: pictures will have boxes in their place. '
-        'Install one, for example with: apt-get install fonts-noto-cjk'
-    )
-
-
-def _system_fonts() -> Iterator[Path]:
+@lru_cache
+def _system_fonts() -> list[Path]:
     """The font files of the machine, likely candidates for Asian scripts first."""
     found = {Path(root) / f for d in FONT_DIRS for root, _, files in os.walk(Path(d).expanduser()) for f in files}
     fonts = (f for f in found if f.suffix.lower() in {'.ttf', '.ttc', '.otf'})
-    yield from sorted(fonts, key=lambda f: (not f.name.startswith(WIDE_FONTS), str(f)))
+    return sorted(fonts, key=lambda f: (not f.name.startswith(WIDE_FONTS), str(f)))
 
 
 def _missing(path: Path, characters: frozenset[str]) -> set[str]:
     """The characters that a font file has no glyph for."""
+    known = _code_points(path)
+    return {c for c in characters if ord(c) not in known}
+
+
+@lru_cache
+def _code_points(path: Path) -> frozenset[int]:
     from matplotlib.ft2font import FT2Font
 
     try:
-        known = FT2Font(str(path)).get_charmap()
-    except (RuntimeError, OSError):  # a damaged or unreadable font file is no candidate
-        return set(characters)
-    return {c for c in characters if ord(c) not in known}
+        return frozenset(FT2Font(str(path)).get_charmap())
+    except (RuntimeError, OSError):  # a damaged or unreadable font file shows nothing
+        return frozenset()

@@ -59,16 +59,16 @@ def plot_images(
     h, w = (math.ceil(scale * side) for side in images.shape[2:])
     name_of = names if isinstance(names, dict) else dict(enumerate(names or ()))
 
+    titles = [Path(p).name[:40] for p in paths[: len(images)]] if paths is not None else [''] * len(images)
+    font_size = max(int((h + w) * columns * 0.007), 10)
     canvas = np.full((columns * h, columns * w, 3), 255, np.uint8)
     for i, image in enumerate(images):
         tile = cv2.resize(np.ascontiguousarray(image.transpose(1, 2, 0)), (w, h), interpolation=cv2.INTER_AREA)
         rows = targets[targets[:, 0] == i] if len(targets) else targets
-        title = Path(paths[i]).name[:40] if paths is not None else ''
-        font_size = max(int((h + w) * columns * 0.007), 10)
-        pen = Annotator(tile, max(font_size // 10, 1), font_size, pil=True, example=''.join([*name_of.values(), title]))
+        pen = Annotator(tile, max(font_size // 10, 1), font_size, pil=True, example=[*name_of.values(), *titles])
         _draw_boxes(pen, rows, scale, name_of)
         pen.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255))
-        pen.text((5, 5), title)
+        pen.text((5, 5), titles[i])
         y, x = h * (i // columns), w * (i % columns)
         canvas[y : y + h, x : x + w] = pen.result()
     Path(fname).parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def plot_images(
 
 
 def _draw_boxes(pen: Annotator, rows: np.ndarray, scale: float, names: dict[int, str]) -> None:
-    """Draw one tile's rows: picture, class, x, y, w, h (pixels before scaling, or normalised), and perhaps confidence."""
+    """Draw one tile's rows: picture, class, x, y, w, h (normalised, or pixels before scaling), maybe confidence."""
     if not len(rows):
         return
     height, width = pen.result().shape[:2]

@@ -121,8 +121,10 @@ def plot_val_study(file: str | Path = '', dir: str | Path = '', x: np.ndarray | 
     """
     folder = Path(dir) if dir else Path(file).parent
     files = sorted(folder.glob('study*.txt')) if dir else [Path(file)]
-    if not files:
-        raise DataError(f'{folder}: no study*.txt', 'run val.py --task study first')
+    missing = [path for path in files if not path.is_file()]
+    if missing or not files:
+        what = f'{missing[0]}: no such file' if missing else f'{folder}: no study*.txt'
+        raise DataError(what, 'run val.py --task study first')
     studies = {path.stem.replace('study_', '', 1): np.loadtxt(path, ndmin=2) for path in files}
 
     figure, axes = new_figure(2, 4, (14, 7))
