@@ -185,10 +185,12 @@ def _guess(start: bytes) -> str:
     return 'neither a checkpoint of this project nor a PyTorch .pt file'
 
 
-def _float32(state: dict[str, np.ndarray] | None) -> dict[str, np.ndarray] | None:
+def _float32(state: Mapping[str, Any] | None) -> dict[str, np.ndarray] | None:
+    """The state as arrays (arithmetic makes numpy scalars of 0-dimensional ones), float16 and float64 as float32."""
     if state is None:
         return None
-    return {name: a.astype(np.float32) if a.dtype.kind == 'f' and a.itemsize != 4 else a for name, a in state.items()}
+    arrays = {name: np.asarray(value) for name, value in state.items()}
+    return {name: a.astype(np.float32) if a.dtype.kind == 'f' else a for name, a in arrays.items()}
 
 
 def _validate(ckpt: Checkpoint) -> None:

@@ -78,7 +78,7 @@ class Writer:
         return self._global(Global(value.kind)) + b')\x81' + self.encode(value.attrs) + b'b'
 
     def _tensor(self, value: Stored) -> bytes:
-        data = np.ascontiguousarray(value.array)
+        data = value.array.copy(order='C')
         key = value.key or str(len(self.storages))
         self.storages[key] = data.tobytes()
         kind = Global(f'torch.{value.kind or KINDS[data.dtype.str]}Storage')

@@ -282,6 +282,7 @@ def test_flipped_bytes_give_an_error_or_the_same_data(file: Path) -> None:
     assert refused > 100
 
 
+@pytest.mark.filterwarnings('ignore:invalid escape sequence')
 def test_random_pickles_never_crash(file: Path) -> None:
     rng = np.random.default_rng(1)
     start = Writer().pickle({'x': Bag('models.yolo.Model', {'a': [1, (2, 3)], 'b': Call('torch.Size', ((1,),))})})
