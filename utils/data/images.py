@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -74,8 +75,8 @@ def _read_with_pillow(path: str) -> np.ndarray:
 def check_image(path: str | Path) -> tuple[int, int]:
     """Width and height of a picture as shown.
 
-    Reads the header and the last bytes; decodes only pictures that don't end as their format should (data behind the
-    end mark is harmless, a missing end is not), and BMP and TIFF, which have no mark.
+    Reads the header and the last bytes. Decodes only BMP and TIFF, which have no end mark, and pictures that don't end
+    as they should: data behind the mark is harmless, and so is a JPEG's missing mark if all pixels are there.
 
     Raises:
         BadPicture: no file, no picture of `IMG_FORMATS`, smaller than 10 pixels a side, or cut off.
@@ -88,7 +89,7 @@ def check_image(path: str | Path) -> tuple[int, int]:
             if min(width, height) < MIN_SIDE:
                 raise BadPicture(f'{width}x{height} pixels, under {MIN_SIDE} a side')
             if not _ends_well(file, picture.format):
-                picture.load()
+                _decode(picture, file)
             return width, height
     except FileNotFoundError:
         raise BadPicture('no such picture') from None
@@ -120,3 +121,23 @@ def _ends_well(file: BinaryIO, kind: str) -> bool:
         return file.read() == _ENDS[kind]
     finally:
         file.seek(place)
+
+
+def _decode(picture: Image.Image, file: BinaryIO) -> None:
+    try:
+        picture.load()
+    except OSError:
+        if picture.format != 'JPEG' or not _lacks_only_its_end(file):
+            raise
+
+
+def _lacks_only_its_end(file: BinaryIO) -> bool:
+    """Whether a JPEG without end mark is complete: then it has the same pixels whatever is appended before the mark.
+
+    So has a progressive one that was cut between two scans: it is there in full, if coarse.
+    """
+    file.seek(0)
+    data = file.read().rstrip(b'\xff')  # half an end mark
+    tails = (b'', b'\x55' * 512, bytes(range(1, 255)) * 8)  # nothing, then what decodes to something in most places
+    first, *others = (Image.open(io.BytesIO(data + tail + _ENDS['JPEG'])).tobytes() for tail in tails)
+    return all(pixels == first for pixels in others)

@@ -118,8 +118,8 @@ def list_images(split: Split) -> list[str]:
     """The pictures of a split as sorted absolute paths; one that a list names twice comes twice.
 
     Args:
-        split: a folder (with its subfolders; hidden ones and hidden files don't count), a list file with one path a line, or several
-            of these. Relative lines of a list are meant from the list's folder, else from the working directory.
+        split: a folder with its subfolders (nothing hidden counts), a list file with one path a line, or several of
+            these. Relative lines of a list are meant from the list's folder, else from the working directory.
 
     Raises:
         DataError: a folder or list file is missing, or there is no picture in any of them.

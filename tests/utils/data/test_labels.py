@@ -1,0 +1,242 @@
+"""Reading a split: finding pictures and labels, one table of problems, what stops a run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.utils.data.conftest import BOX, picture
+from utils.data.labels import (
+    check_files,
+    img2label_paths,
+    labels_to_class_weights,
+    labels_to_image_weights,
+    list_images,
+    read_labels,
+    verify_image_label,
+)
+from utils.data.report import problem_table
+from utils.errors import DataError
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {str(f): (f.read_bytes(), f.stat().st_mtime_ns) for f in folder.rglob('*') if f.is_file()}
+
+
+# Finding --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_searched_with_its_subfolders_and_sorted(tmp_path):
+    names = ['b.jpg', 'sub/a.PNG', 'a.jpeg', '.hidden.jpg', '.thumbs/x.jpg', 'notes.txt']
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_images(tmp_path) == [str(tmp_path / name) for name in ('a.jpeg', 'b.jpg', 'sub/a.PNG')]
+
+
+def test_a_folder_linked_into_itself_ends(tmp_path):
+    (tmp_path / 'a.jpg').touch()
+    (tmp_path / 'loop').symlink_to(tmp_path)
+    assert list_images(tmp_path) == [str(tmp_path / 'a.jpg')]
+
+
+def test_a_list_file_means_its_own_folder_then_the_working_directory(tmp_path, monkeypatch):
+    for name in ('set/images/a.jpg', 'set/b.jpg', 'here/c.jpg'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    listed = tmp_path / 'set' / 'train.txt'
+    listed.write_text(f'./images/a.jpg\r\nb.jpg\n\nc.jpg\n{tmp_path}/here/c.jpg\nREADME.md\n', encoding='utf-8-sig')
+    monkeypatch.chdir(tmp_path / 'here')
+    c = str(tmp_path / 'here/c.jpg')
+    assert list_images(listed) == [c, c, str(tmp_path / 'set/b.jpg'), str(tmp_path / 'set/images/a.jpg')]
+
+
+def test_several_sources_are_joined(tmp_path):
+    for name in ('x/b.jpg', 'y/a.jpg'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert list_images([tmp_path / 'y', str(tmp_path / 'x')]) == [str(tmp_path / 'x/b.jpg'), str(tmp_path / 'y/a.jpg')]
+
+
+def test_no_such_folder_and_no_pictures(tmp_path):
+    with pytest.raises(DataError, match=r'nowhere: no such folder or list file'):
+        list_images(tmp_path / 'nowhere')
+    with pytest.raises(DataError, match='no pictures found'):
+        list_images(tmp_path)
+
+
+def test_only_the_last_images_folder_is_replaced():
+    assert img2label_paths([Path('/images/images/a.b.jpg'), 'd.jpg']) == ['/images/labels/a.b.txt', 'd.txt']
+
+
+# Checking -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_problem_in_one_pass(data_set):
+    root = data_set(
+        good=BOX,
+        twice=BOX + BOX,
+        none=None,
+        empty='',
+        columns='0 .5 .5 .2\n',
+        number=BOX + 'x .5 .5 .2 .2\n',
+        finite='0 nan .5 .2 .2',
+        high='0 .5 .5 .2 2',
+        low='0 -.5 .5 .2 .2',
+    )
+    (root / 'images/train/broken.jpg').write_bytes(b'no picture')
+    picture(root / 'images/train/tiny.jpg', (60, 9))
+    labels = read_labels(root / 'images/train', nc=2, cache=False)
+    assert [Path(image).stem for image in labels.images] == ['empty', 'good', 'none', 'twice']
+    assert [len(rows) for rows in labels.labels] == [0, 1, 0, 1]
+    assert labels.counts == {'found': 8, 'missing': 1, 'empty': 1, 'corrupt': 7, 'duplicates': 1}
+    found = {(Path(p.file).name, p.line, p.kind, p.action) for p in labels.problems}
+    assert found == {
+        ('broken.jpg', 0, 'picture', 'left out'),
+        ('tiny.jpg', 0, 'picture', 'left out'),
+        ('columns.txt', 1, 'columns', 'left out'),
+        ('number.txt', 2, 'number', 'left out'),
+        ('finite.txt', 1, 'finite', 'left out'),
+        ('high.txt', 1, 'range', 'left out'),
+        ('low.txt', 1, 'range', 'left out'),
+        ('twice.txt', 2, 'duplicate', 'removed'),
+        ('none.txt', 0, 'missing', 'background'),
+        ('empty.txt', 0, 'empty', 'background'),
+    }
+
+
+def test_nothing_of_the_users_is_touched(data_set):
+    root = data_set(a=BOX + BOX, b='broken', c=None)
+    cut = root / 'images/train/a.jpg'
+    cut.write_bytes(cut.read_bytes()[:-2])
+    before = contents(root)
+    read_labels(root / 'images/train', nc=1)
+    after = contents(root)
+    assert {name: after[name] for name in before} == before
+    assert [Path(name).suffix for name in set(after) - set(before)] == ['.cache']
+
+
+def test_processes_find_the_same(data_set):
+    root = data_set(**{f'p{i}': f'{i % 3} 0.{i + 1} .5 .1 .1\n' * (1 + i % 2) for i in range(9)}, bad='x')
+    images = list_images(root / 'images/train')
+    files = img2label_paths(images)
+    alone, together = check_files(images, files, 3, workers=0), check_files(images, files, 3, workers=2)
+    assert alone.images == together.images
+    np.testing.assert_array_equal(alone.labels.values, together.labels.values)
+    assert alone.problems == together.problems
+    assert alone.counts == together.counts
+    assert len(alone) == 9
+
+
+def test_a_file_full_of_faults_is_cut_short(data_set):
+    root = data_set(a='x\n' * 500)
+    problems = verify_image_label(str(root / 'images/train/a.jpg'), str(root / 'labels/train/a.txt')).problems
+    assert len(problems) == 10
+    assert problems[-1].detail.endswith('(and 490 more bad rows)')
+
+
+def test_a_byte_order_mark_and_binary_rubbish(data_set):
+    root = data_set(a='', b='')
+    (root / 'labels/train/a.txt').write_bytes(b'\xef\xbb\xbf' + BOX.encode())
+    (root / 'labels/train/b.txt').write_bytes(bytes(range(256)))
+    labels = read_labels(root / 'images/train', cache=False)
+    assert [len(rows) for rows in labels.labels] == [1]
+    assert labels.problems[0].kind == 'number'
+
+
+def test_a_label_file_that_is_a_folder_is_named(data_set):
+    root = data_set(a=None, b=BOX)
+    (root / 'labels/train/a.txt').mkdir()
+    labels = read_labels(root / 'images/train', cache=False)
+    assert labels.problems[0].file.endswith('a.txt')
+    assert 'directory' in labels.problems[0].detail
+
+
+def test_polygons_are_kept(data_set):
+    root = data_set(a='0 .1 .1 .4 .2 .3 .6\n', b=BOX)
+    labels = read_labels(root / 'images/train', nc=1, cache=False)
+    assert [len(item) for item in labels.segments] == [1, 0]
+    np.testing.assert_allclose(labels.segments[0][0], [[0.1, 0.1], [0.4, 0.2], [0.3, 0.6]], rtol=1e-6)
+    np.testing.assert_array_equal(labels.shapes, [[60, 40]] * 2)
+
+
+# Stopping -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_class_the_yaml_does_not_name_stops_the_run(data_set):
+    root = data_set(a=BOX, b=BOX + '7 .5 .5 .1 .1\n', c='3 .5 .5 .1 .1')
+    with pytest.raises(DataError, match=r'b\.txt line 2: class 7 is outside 0\.\.2 \(2 such files\)') as error:
+        read_labels(root / 'images/train', nc=3)
+    assert '(3 of them)' in error.value.mend
+    assert len(read_labels(root / 'images/train', nc=None)) == 3  # as with --single-cls
+
+
+def test_not_one_usable_picture(data_set):
+    root = data_set(a=BOX + 'x')
+    with pytest.raises(DataError, match=r'not one usable picture, for example .*a\.txt line 2: '):
+        read_labels(root / 'images/train', nc=1)
+
+
+def test_no_labels_at_all_stop_training_only(data_set):
+    root = data_set(a=None, b=None)
+    assert len(read_labels(root / 'images/train', nc=1)) == 2
+    with pytest.raises(DataError, match='2 pictures, no labels') as error:
+        read_labels(root / 'images/train', nc=1, need_labels=True)
+    assert str(root / 'labels/train/a.txt') in error.value.mend
+
+
+# Reporting ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_has_a_line_and_a_table(data_set, caplog):
+    root = data_set(a=BOX + BOX, b=None, c='0 .5 .5 .1')
+    with caplog.at_level(logging.INFO, 'yolov5'):
+        read_labels(root / 'images/train', nc=1, name='train')
+    line, table = caplog.messages
+    assert line.startswith('train: 2 pictures, 1 labels, 1 without labels, 1 left out, 1 repeated rows removed')
+    rows = table.splitlines()
+    assert rows[0].split() == ['file', 'line', 'problem', 'so']
+    assert [row.rsplit('  ')[-1] for row in rows[1:]] == ['left out', 'removed', 'background']  # gravest first
+    assert 'labels/train/c.txt  1 ' in rows[1]
+
+
+def test_a_long_table_is_cut_and_the_rest_counted(data_set):
+    root = data_set(**{f'p{i:02d}': None for i in range(30)}, bad='x')
+    table = problem_table(read_labels(root / 'images/train', cache=False).problems, rows=5).splitlines()
+    assert len(table) == 1 + 5 + 1
+    assert 'bad.txt' in table[1]
+    assert table[-1] == 'and 26 more: 26 missing'
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_against_a_plain_count():
+    rng = np.random.default_rng(0)
+    labels = [np.column_stack([rng.integers(0, 4, n), rng.random((n, 4))]) for n in (3, 0, 5, 1)]
+    counts = [sum((rows[:, 0] == c).sum() for rows in labels) for c in range(5)]
+    inverse = np.array([1 / max(count, 1) for count in counts])
+    weights = labels_to_class_weights(labels, 5)
+    np.testing.assert_allclose(weights, inverse / inverse.sum())
+    want = [sum(weights[int(row[0])] for row in rows) for rows in labels]
+    np.testing.assert_allclose(labels_to_image_weights(labels, 5, weights), want)
+    np.testing.assert_array_equal(labels_to_image_weights(labels, 5), [3, 0, 5, 1])
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='needs permissions')
+def test_a_data_set_that_may_not_be_written(data_set, user_cache):
+    root = data_set(a=BOX)
+    before = contents(root)
+    for folder in (root, root / 'labels'):
+        folder.chmod(0o555)
+    try:
+        assert len(read_labels(root / 'images/train', nc=1)) == 1
+        assert contents(root) == before
+        assert len(list(user_cache.rglob('*.cache'))) == 1
+    finally:
+        for folder in (root, root / 'labels'):
+            folder.chmod(0o755)
