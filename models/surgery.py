@@ -1,0 +1,97 @@
+"""Small operations on whole models: initial settings, folding batch norm, pruning, searching, copying attributes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+import numpy as np
+import oneflow as torch
+from oneflow import nn
+from oneflow.nn import functional as F
+
+from models.ops import Conv2d
+
+
+def make_divisible(x: float, divisor: int | torch.Tensor) -> int:
+    """The smallest multiple of `divisor` (of its largest element, if it is a tensor) that is at least `x`."""
+    if isinstance(divisor, torch.Tensor):
+        divisor = int(divisor.max())
+    return math.ceil(x / divisor) * divisor
+
+
+def initialize_weights(model: nn.Module) -> None:
+    """Give every batch norm YOLOv5's settings; the layers' own initial weights are kept."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps, module.momentum = 1e-3, 0.03
+
+
+def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Conv2d:
+    """One convolution that equals `conv` followed by `bn` in evaluation mode; its parameters need no gradient.
+
+    y = (conv(x) - mean) * scale + shift with scale = weight / sqrt(variance + eps), worked out in float64.
+    """
+    fused = Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
+    ).requires_grad_(False)
+    weight, gamma, beta, mean, variance = (
+        _float64(t) for t in (conv.weight, bn.weight, bn.bias, bn.running_mean, bn.running_var)
+    )
+    scale = gamma / np.sqrt(variance + bn.eps)
+    bias = beta - mean * scale
+    if conv.bias is not None:
+        bias = bias + _float64(conv.bias) * scale
+    fused.weight.copy_(torch.tensor((weight * scale[:, None, None, None]).astype(np.float32)))
+    fused.bias.copy_(torch.tensor(bias.astype(np.float32)))
+    return fused.to(device=conv.weight.device, dtype=conv.weight.dtype)
+
+
+def _float64(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(np.float64)
+
+
+def scale_img(img: torch.Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> torch.Tensor:
+    """Resize pictures (b, c, h, w) by `ratio`, then fill up right and below with grey (0.447, the mean of ImageNet).
+
+    Args:
+        same_shape: fill up to the old height and width (`ratio` <= 1).
+        gs: otherwise fill up to the next multiple of this of the scaled, unrounded height and width.
+    """
+    if ratio == 1.0:
+        return img
+    h, w = img.shape[2:]
+    scaled_h, scaled_w = int(h * ratio), int(w * ratio)
+    if not same_shape:
+        h, w = (math.ceil(side * ratio / gs) * gs for side in (h, w))
+    img = F.interpolate(img, size=(scaled_h, scaled_w), mode='bilinear', align_corners=False)
+    return F.pad(img, (0, w - scaled_w, 0, h - scaled_h), value=0.447)
+
+
+def find_modules(model: nn.Module, mclass: type[nn.Module] = nn.Conv2d) -> list[int]:
+    """The rows of a `Model` (or the places in a Sequential) that are of class `mclass`."""
+    return [i for i, layer in enumerate(getattr(model, 'model', model)) if isinstance(layer, mclass)]
+
+
+def sparsity(model: nn.Module) -> float:
+    """The share of a model's parameters that are exactly zero."""
+    arrays = [p.detach().cpu().numpy() for p in model.parameters()]
+    return sum(a.size - np.count_nonzero(a) for a in arrays) / sum(a.size for a in arrays)
+
+
+def prune(model: nn.Module, amount: float = 0.3) -> None:
+    """Set the `amount` (0..1) smallest weights of each convolution to zero (L1, unstructured); see `sparsity`."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            weight = module.weight.detach().cpu().numpy().copy()
+            smallest = np.argsort(np.abs(weight), axis=None, kind='stable')[: round(amount * weight.size)]
+            weight.reshape(-1)[smallest] = 0
+            with torch.no_grad():
+                module.weight.copy_(torch.tensor(weight, device=module.weight.device))
+
+
+def copy_attr(a: object, b: object, include: Collection[str] = (), exclude: Collection[str] = ()) -> None:
+    """Copy b's public attributes to a: those of `include` if it names any, none of `exclude`."""
+    for name, value in vars(b).items():
+        if not name.startswith('_') and name not in exclude and (not include or name in include):
+            setattr(a, name, value)

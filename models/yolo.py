@@ -1,0 +1,234 @@
+"""The detection model: built from a description, run once or over several scales, folded for inference.
+
+As a script it prints a model's table: python models/yolo.py --cfg yolov5s.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+if __name__ == '__main__' and not __package__:
+    # Run by its path, so models/ is where Python looks for imports: start again as a module of the project.
+    root = str(Path(__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))
+    os.execve(sys.executable, [sys.executable, '-m', 'models.yolo', *sys.argv[1:]], {**os.environ, 'PYTHONPATH': paths})
+
+import oneflow as torch
+from oneflow import nn
+
+from models.common import Conv
+from models.head import Detect
+from models.parse import parse_model, read_config
+from models.profiling import LayerTimer, profile
+from models.summary import layer_table, model_info
+from models.surgery import fuse_conv_and_bn, initialize_weights, scale_img
+from utils.errors import ConfigError, run_main
+from utils.paths import MODEL_DIRS
+
+Observer = Callable[[torch.Tensor, str, int], object]
+
+
+class Model(nn.Module):
+    """A YOLOv5 (or YOLOv3) network.
+
+    Args:
+        cfg: a model file, found by bare name in models/ and models/hub/, or its content.
+        ch: input channels; nc: number of classes; anchors: how many a level has, or per level w, h, w, h, ... in
+            pixels. The last two replace the file's.
+
+    Attributes:
+        model: the layers, one a row of the file, with .i (row), .f (sources), .type, .np (parameters).
+        save: rows whose output a later row needs.
+        yaml: the description, with the `nc`, `ch` and `anchors` that were used; yaml_file: its file name or ''.
+        names: class names, numbers until they are set.
+
+    Raises:
+        ConfigError: the description is wrong.
+    """
+
+    def __init__(
+        self,
+        cfg: str | Path | dict = 'yolov5s.yaml',
+        ch: int = 3,
+        nc: int | None = None,
+        anchors: float | list | None = None,
+    ) -> None:
+        super().__init__()
+        self.yaml, self.yaml_file = read_config(cfg, ch, nc, anchors)
+        self.model, self.save = parse_model(self.yaml, [self.yaml['ch']], self.yaml_file or 'model description')
+        self.names = [str(i) for i in range(self.yaml['nc'])]
+        initialize_weights(self)
+        strides = self._measure_strides()
+        if isinstance(self.detect, Detect):
+            self.detect.set_strides(strides)
+            self.detect.initialize_biases()
+
+    @property
+    def detect(self) -> nn.Module:
+        """The last layer."""
+        return self.model[-1]
+
+    @property
+    def nc(self) -> int:
+        return self.yaml['nc']
+
+    @property
+    def stride(self) -> torch.Tensor:
+        """Pixels per cell of each level, (levels,), on the CPU; [32] for a model without Detect."""
+        return self.detect.stride if isinstance(self.detect, Detect) else torch.tensor([32.0])
+
+    def forward(
+        self, x: torch.Tensor, augment: bool = False, profile: bool = False, visualize: Observer | None = None
+    ) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor] | None]:
+        """Pictures (b, ch, h, w), RGB in 0..1, height and width multiples of the largest stride.
+
+        Args:
+            augment: over three scales and a mirror image (evaluation mode only).
+            profile: print the time of every layer.
+            visualize: called as visualize(output, layer type, row) after every layer.
+
+        Returns:
+            what Detect returns: raw maps in training mode, else (boxes, raw maps); with `augment` (boxes, None).
+        """
+        if augment:
+            return self._forward_augment(x)
+        return self._forward_once(x, LayerTimer() if profile else None, visualize)
+
+    def _forward_once(self, x: torch.Tensor, timer: LayerTimer | None = None, visualize: Observer | None = None):
+        kept = {}
+        for layer in self.model:
+            if layer.f != -1:
+                sources = [x if source == -1 else kept[source % layer.i] for source in _as_list(layer.f)]
+                x = sources if isinstance(layer.f, list) else sources[0]
+            x = timer.run(layer, x, last=layer is self.detect) if timer else layer(x)
+            if layer.i in self.save:
+                kept[layer.i] = x
+            if visualize:
+                visualize(x, layer.type, layer.i)
+        return x
+
+    def _forward_augment(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Test-time augmentation: three passes, the second over the mirror image, rows joined in that order."""
+        width = x.shape[3]
+        passes = []
+        for scale, mirror in ((1.0, False), (0.83, True), (0.67, False)):
+            view = scale_img(x.flip(3) if mirror else x, scale, gs=int(self.stride.max()))
+            boxes = self._forward_once(view)[0]
+            passes.append(_unscale(boxes, scale, width if mirror else None))
+        return torch.cat(self._clip_augmented(passes), 1), None
+
+    def _clip_augmented(self, passes: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Drop what each end is worst at: the coarsest level of the largest pass, the finest of the smallest one.
+
+        Level i of n from the coarsest has 4^i of every (1 + 4 + ... + 4^(n-1)) rows.
+        """
+        levels = self.detect.nl
+        cells = sum(4**i for i in range(levels))
+        coarsest = passes[0].shape[1] // cells
+        finest = passes[-1].shape[1] // cells * 4 ** (levels - 1)
+        return [passes[0][:, :-coarsest], *passes[1:-1], passes[-1][:, finest:]]
+
+    def fuse(self) -> Model:
+        """Fold the batch norms of Conv layers into their convolutions, in place: the same results, for inference only.
+
+        No parameter asks for a gradient afterwards.
+        """
+        for module in self.modules():
+            if isinstance(module, Conv) and module.bn is not None:
+                module.conv, module.bn = fuse_conv_and_bn(module.conv, module.bn), None
+        return self.requires_grad_(False)
+
+    def info(self, verbose: bool = False, img_size: int = 640) -> str:
+        """The summary line; with `verbose` a table of parameters before it."""
+        return model_info(self, verbose, img_size)
+
+    @torch.no_grad()
+    def _measure_strides(self) -> list[float]:
+        """Run an empty picture through and see what each level makes of its height. Leaves no trace in the model.
+
+        Raises:
+            ConfigError: the rows do not fit together.
+        """
+        size, done = 256, []
+        self.eval()
+        self.detect.train()  # raw maps: decoding needs the strides
+        try:
+            maps = self._forward_once(
+                torch.zeros(1, self.yaml['ch'], size, size), visualize=lambda _x, _type, row: done.append(row)
+            )
+            heights = [level.shape[2] for level in maps] if isinstance(self.detect, Detect) else []
+        except Exception as problem:
+            layer = self.model[len(done)]
+            reason = str(problem).strip().splitlines()[-1] if str(problem).strip() else type(problem).__name__
+            raise ConfigError(
+                f'{self.yaml_file or "model description"}: row {layer.i} ({layer.type.rsplit(".", 1)[-1]}) does not '
+                f'fit what comes in from {layer.f} ({reason})',
+                'check its sources and the strides before it',
+            ) from problem
+        self.train()
+        return [size / height for height in heights]
+
+
+def _as_list(value: int | list[int]) -> list[int]:
+    return value if isinstance(value, list) else [value]
+
+
+def _unscale(boxes: torch.Tensor, scale: float, mirror_width: int | None) -> torch.Tensor:
+    """Boxes (b, rows, 5 + nc) found in a scaled, perhaps mirrored picture, in the pixels of the original one."""
+    x, y, wh = (boxes[..., i:j] / scale for i, j in ((0, 1), (1, 2), (2, 4)))
+    if mirror_width is not None:
+        x = mirror_width - x
+    return torch.cat([x, y, wh, boxes[..., 4:]], -1)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command line: print a model's table, time it, or build all model files."""
+    from utils.device import select_device  # a script may; the network itself knows nothing of devices
+
+    parser = argparse.ArgumentParser(prog='models/yolo.py', description='Print the table of a model.')
+    parser.add_argument('--cfg', default='yolov5s.yaml', help='model file (default: %(default)s)')
+    parser.add_argument('--batch-size', type=int, default=1, help='pictures a run when timing (default: %(default)s)')
+    parser.add_argument('--device', default='', help='cpu, or the number of a GPU (default: a GPU if there is one)')
+    parser.add_argument('--profile', action='store_true', help='time the model, forward and backward')
+    parser.add_argument('--line-profile', action='store_true', help='time every layer')
+    parser.add_argument('--test', action='store_true', help='build every model file and print its summary')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of errors')
+    options = parser.parse_args(argv)
+    device = select_device(options.device)
+    if options.test:
+        build_all()
+        return
+    model = Model(options.cfg).to(device)
+    print(layer_table(model))
+    pictures = torch.rand(options.batch_size, model.yaml['ch'], 640, 640).to(device)
+    if options.line_profile:
+        with torch.no_grad():
+            model.eval()(pictures, profile=True)
+    elif options.profile:
+        profile(pictures, model, n=3)
+    print(model.info())
+
+
+def build_all() -> None:
+    """Build every model file of models/ and models/hub/ and print its summary.
+
+    Raises:
+        ConfigError: files that can't be built, after all others were.
+    """
+    failed = []
+    for path in sorted(path for folder in MODEL_DIRS for path in folder.glob('yolo*.yaml')):
+        try:
+            print(Model(path).info())
+        except ConfigError as problem:
+            print(problem)
+            failed.append(path.name)
+    if failed:
+        raise ConfigError(f'{", ".join(failed)}: can not be built', 'mend the rows named above')
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))
