@@ -17,8 +17,8 @@ Names = dict[int, str] | Iterable[str]
 
 
 def fitness(x: np.ndarray) -> np.ndarray:
-    """What training maximises: 0.1 mAP50 + 0.9 mAP50-95, of rows (n, 4 or more) of P, R, mAP50, mAP50-95 -> (n,)."""
-    return x[:, :4] @ np.array([0.0, 0.0, 0.1, 0.9])
+    """What training maximises, 0.1 mAP50 + 0.9 mAP50-95: of (..., 4 or more) P, R, mAP50, mAP50-95 -> (...)."""
+    return np.asarray(x)[..., :4] @ np.array([0.0, 0.0, 0.1, 0.9])
 
 
 def smooth(y: np.ndarray, f: float = 0.05) -> np.ndarray:
@@ -206,6 +206,7 @@ class ConfusionMatrix:
         iou = box_iou(labels, detections)
         label, best = iou.argmax(0), iou.max(0)
         near = np.flatnonzero(best > self.iou_thres)
+        # Best overlap first; of two classes of one box, the more confident.
         near = near[np.argsort(-best[near], kind='stable')]
         paired, first = np.unique(label[near], return_index=True)
         return paired, near[first]

@@ -87,6 +87,7 @@ def test_smooth_keeps_length_and_constants():
 
 def test_fitness_weighs_the_two_means():
     assert fitness(np.array([[0.9, 0.9, 0.5, 0.3, 7]])) == pytest.approx([0.05 + 0.27])
+    assert fitness((0.9, 0.9, 0.5, 0.3)) == pytest.approx(0.05 + 0.27)
 
 
 def naive_match(detections, labels, thresholds):

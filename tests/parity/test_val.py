@@ -1,0 +1,176 @@
+"""val.py on the reference-trained BCCD checkpoint, against what the reference measured with it (val_results.json).
+
+The network runs once for each picture size; both IoU thresholds are scored from its outputs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import val
+from tests.golden import golden_json, needs_golden, shared
+from utils.callbacks import Callbacks
+from utils.coco import STATS, evaluate_json
+from utils.evaluate import Scores, Tally
+from utils.options import make_options
+
+pytestmark = needs_golden
+
+RUNS = [
+    'img320_iou0.60',
+    'img320_iou0.65',
+    pytest.param('img640_iou0.60', marks=pytest.mark.slow),
+    pytest.param('img640_iou0.65', marks=pytest.mark.slow),
+]
+CLASSES = ('RBC', 'WBC', 'Platelets')
+
+
+@dataclass
+class Outcome:
+    tally: Tally
+    scores: Scores
+    predictions: Path  # the file of --save-json
+
+
+class Evaluations:
+    """The outcome of each run, made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs: dict[int, val.Job] = {}
+        self.outcomes: dict[str, Outcome] = {}
+
+    def __getitem__(self, name: str) -> Outcome:
+        if name not in self.outcomes:
+            about = golden_json('val_results.json')['runs'][name]
+            job = self._job(about['imgsz'])
+            opt = replace(job.opt, iou_thres=about['iou_thres'])
+            job = replace(job, opt=opt, folder=self.folder / name, json=[], paths=[])
+            job.folder.mkdir()
+            tally = val.evaluate(job)
+            val.finish_json(job, ())
+            self.outcomes[name] = Outcome(tally, tally.scores(), job.folder / 'bccd_yolov5n_ref_predictions.json')
+        return self.outcomes[name]
+
+    def _job(self, imgsz: int) -> val.Job:
+        """What the command would make of its options, but with a model that computes each batch only once."""
+        if imgsz not in self.jobs:
+            weights, data = shared('weights/bccd_yolov5n_ref.pt'), shared('data/bccd/bccd.yaml')
+            opt = make_options(
+                val.ValOptions,
+                weights=str(weights),
+                data=str(data),
+                imgsz=imgsz,
+                save_json=True,
+                device='cpu',
+                workers=0,
+            )
+            job = val.load_job(opt, self.folder / str(imgsz), Callbacks(), plots=False)
+            self.jobs[imgsz] = replace(job, model=remembering(job.model, len(job.loader)))
+        return self.jobs[imgsz]
+
+
+def remembering(model: Any, batches: int) -> Any:
+    """The model, answering the same batches in turn from memory."""
+    answers: list[Any] = []
+    calls = SimpleNamespace(count=0)
+
+    def forward(x, augment=False):
+        if len(answers) < batches:
+            answers.append(model(x, augment=augment)[0])
+        calls.count += 1
+        return answers[(calls.count - 1) % batches], None
+
+    return forward
+
+
+@pytest.fixture(scope='module')
+def evaluations(tmp_path_factory) -> Evaluations:
+    return Evaluations(tmp_path_factory.mktemp('val'))
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_scores(evaluations, name):
+    scores, expected = evaluations[name].scores, golden_json('val_results.json')['runs'][name]
+    p, r, map50, map50_95 = scores.means()
+    assert (p, r) == pytest.approx((expected['all']['P'], expected['all']['R']), abs=2e-3)
+    assert map50 == pytest.approx(expected['all']['mAP50'], abs=1e-4)
+    assert map50_95 == pytest.approx(expected['all']['mAP50_95'], abs=1e-4)
+    np.testing.assert_allclose(scores.maps(), expected['maps'], atol=5e-4)
+    for i, about in enumerate(expected['per_class'][c] for c in CLASSES):
+        assert scores.labels[i] == about['labels']
+        assert (scores.p[i], scores.r[i], scores.f1[i]) == pytest.approx([about[k] for k in ('P', 'R', 'F1')], abs=2e-3)
+        assert scores.ap[i] == pytest.approx(about['AP_by_iou'], abs=5e-4)
+        assert scores.tp[i] == pytest.approx(about['tp_at_best_F1'], abs=2)
+        assert scores.fp[i] == pytest.approx(about['fp_at_best_F1'], abs=2)
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_printed_table(evaluations, name):
+    scores = evaluations[name].scores
+    lines = [scores.total_line(), *scores.class_lines(CLASSES)]
+    for line, expected in zip(lines, golden_json('val_results.json')['runs'][name]['printed'], strict=True):
+        assert len(line) == len(expected)
+        assert line.split()[:3] == expected.split()[:3]
+        numbers, numbers_expected = (np.float64(text.split()[3:]) for text in (line, expected))
+        np.testing.assert_allclose(numbers, numbers_expected, atol=2e-3)
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_counts(evaluations, name):
+    correct, confidence, predicted, _ = evaluations[name].tally.arrays()
+    expected = golden_json('val_results.json')['runs'][name]
+    assert len(correct) == expected['predictions']
+    assert confidence.sum(dtype=np.float64) == pytest.approx(expected['confidence_sum'], rel=1e-3)
+    np.testing.assert_allclose(correct.sum(0), expected['true_positives_by_iou'], atol=2)
+    by_class = [expected['per_class'][c]['predictions'] for c in CLASSES]
+    np.testing.assert_allclose(np.bincount(predicted.astype(int)), by_class, atol=5)
+
+
+def test_confusion_matrix(evaluations):
+    expected = golden_json('val_results.json')['runs']['img320_iou0.60']['confusion_matrix_pred_by_true']
+    difference = evaluations['img320_iou0.60'].tally.confusion.matrix - expected
+    # Seven labels are claimed by two classes of one and the same box. The reference's sort is not stable and gave one
+    # of them, a platelet, to the less confident class; here the more confident has it.
+    np.testing.assert_array_equal(difference, [[0, 0, -1, 1], [0, 0, 0, 0], [0, 0, 1, -1], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize('name', RUNS)
+def test_pycocotools_on_the_written_json(evaluations, name, tmp_path):
+    annotations = tmp_path / 'annotations.json'
+    with gzip.open(shared('golden/bccd_val_coco.json.gz')) as packed, open(annotations, 'wb') as unpacked:
+        shutil.copyfileobj(packed, unpacked)
+    stats = evaluate_json(evaluations[name].predictions, annotations)
+    expected = golden_json('val_results.json')['runs'][name]['coco']
+    assert dict(zip(STATS, stats)) == pytest.approx(expected, abs=5e-4)
+
+
+def test_the_written_json(evaluations):
+    ours, theirs = defaultdict(list), defaultdict(list)
+    rows = json.loads(evaluations['img320_iou0.60'].predictions.read_text())
+    for found, source in ((ours, rows), (theirs, golden_json('bccd_val_predictions.json.gz'))):
+        for row in source:
+            if row['score'] > 0.05:
+                found[row['image_id']].append((row['category_id'], *row['bbox'], row['score']))
+    assert ours.keys() == theirs.keys()
+    for image in theirs:
+        a, b = (by_score_then_place(found[image]) for found in (ours, theirs))
+        assert a.shape == b.shape
+        np.testing.assert_array_equal(a[:, 0], b[:, 0])
+        np.testing.assert_allclose(a[:, 1:5], b[:, 1:5], atol=0.05)
+        np.testing.assert_allclose(a[:, 5], b[:, 5], atol=1e-4)
+
+
+def by_score_then_place(rows: list[tuple]) -> np.ndarray:
+    """Rows (n, 6) by falling score; those whose scores round to the same by their place."""
+    return np.array(sorted(rows, key=lambda row: (-row[5], *row[:5])))

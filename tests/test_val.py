@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import oneflow as torch
+import pytest
+from oneflow import nn
+
+import val
+from utils.boxes import xywhn2xyxy
+from utils.callbacks import HOOKS, Callbacks
+from utils.data.loader import create_dataloader
+from utils.data.yaml import load_data
+from utils.errors import DataError, UsageError
+from utils.log import LOGGER
+from utils.options import parse_options
+from utils.paths import write_yaml
+
+# Pictures (height, width) and their labels: class, x, y, w, h.
+PICTURES = {
+    'a': ((96, 128), [(0, 0.3, 0.4, 0.2, 0.3), (1, 0.7, 0.6, 0.4, 0.5)]),
+    'b': ((128, 96), [(1, 0.5, 0.5, 0.6, 0.2)]),
+    'c': ((80, 100), [(0, 0.25, 0.25, 0.3, 0.3), (0, 0.75, 0.75, 0.3, 0.3), (1, 0.25, 0.75, 0.2, 0.2)]),
+    'd': ((64, 64), []),
+}
+
+
+class Oracle(nn.Module):
+    """A network that knows the labels of every batch and answers with them, confident, in rows of its input's pixels.
+
+    Args:
+        batches: the loader's, in order.
+        miss: leave out each picture's first label.
+        wrong: also answer with a box of nothing, of class 0.
+    """
+
+    def __init__(self, batches: list, nc: int = 2, miss: bool = False, wrong: bool = False) -> None:
+        super().__init__()
+        self.names, self.stride, self.nc = ['cell', 'star'][:nc], torch.tensor([8.0, 32.0]), nc
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.batches, self.miss, self.wrong = batches, miss, wrong
+        self.calls: list[bool] = []
+
+    def forward(self, x: torch.Tensor, augment: bool = False):
+        assert x.dtype == torch.float32
+        assert 0 <= x.min().item() <= x.max().item() <= 1
+        images, targets, _, _ = self.batches[len(self.calls) % len(self.batches)]
+        np.testing.assert_allclose(x.numpy() * 255, images, atol=1e-3)
+        self.calls.append(augment)
+        height, width = images.shape[2:]
+        answer = np.zeros((len(images), 20, 5 + self.nc), np.float32)
+        for i in range(len(images)):
+            labels = targets[targets[:, 0] == i, 1:][int(self.miss) :]
+            rows = np.zeros((len(labels) + self.wrong, 5 + self.nc))
+            rows[: len(labels), :4] = labels[:, 1:] * (width, height, width, height)
+            rows[range(len(labels)), 5 + labels[:, 0].astype(int)] = 0.99
+            rows[:, 4] = np.linspace(0.95, 0.85, len(rows))
+            if self.wrong:
+                rows[-1] = (width / 2, 4, 9, 7, 0.99, 0.99, *[0] * (self.nc - 1))
+            answer[i, : len(rows)] = rows
+        return torch.from_numpy(answer), ['maps']
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / 'cells'
+    for kind in ('images', 'labels'):
+        (folder / kind / 'val').mkdir(parents=True)
+    for name, (shape, rows) in PICTURES.items():
+        cv2.imwrite(str(folder / 'images/val' / f'{name}.png'), rng.integers(0, 255, (*shape, 3), np.uint8))
+        text = ''.join(' '.join(map(str, row)) + '\n' for row in rows)
+        (folder / 'labels/val' / f'{name}.txt').write_text(text)
+    file = folder / 'cells.yaml'
+    write_yaml(file, {'path': '.', 'train': 'images/val', 'val': 'images/val', 'names': ['cell', 'star']})
+    return file
+
+
+@pytest.fixture(autouse=True)
+def messages():
+    """A function that gives what was logged so far. `main` sets the logger up; afterwards it is as before."""
+    lines: list[str] = []
+    handler, before = logging.Handler(), (LOGGER.handlers, LOGGER.propagate, LOGGER.level)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    LOGGER.handlers = [handler]
+    LOGGER.setLevel(logging.INFO)
+    yield lambda: '\n'.join(lines)
+    LOGGER.handlers, LOGGER.propagate = before[:2]
+    LOGGER.setLevel(before[2])
+
+
+def make_loader(file: Path, batch_size: int = 2, single_cls: bool = False):
+    loader, _ = create_dataloader(
+        load_data(file).val, 128, batch_size, rect=True, pad=0.5, workers=0, nc=2, single_cls=single_cls
+    )
+    return loader
+
+
+def evaluate(file: Path, folder: Path, plots: bool = False, compute_loss=None, callbacks=None, **options):
+    """`val.run` as train.py calls it, with an `Oracle`; its options begin with oracle_."""
+    single_cls = options.get('single_cls', False)
+    loader = make_loader(file, single_cls=single_cls)
+    about_oracle = {k[7:]: options.pop(k) for k in list(options) if k.startswith('oracle_')}
+    oracle = Oracle(list(loader), nc=1 if single_cls else 2, **about_oracle)
+    return val.run(
+        load_data(file), model=oracle, dataloader=loader, save_dir=folder, plots=plots, callbacks=callbacks,
+        compute_loss=compute_loss, imgsz=128, **options,
+    )  # fmt: skip
+
+
+def test_perfect_detections(data, tmp_path, messages):
+    (p, r, map50, map_, *losses), maps, milliseconds = evaluate(data, tmp_path, verbose=True)
+    assert (p, r) == pytest.approx((1, 1), abs=1e-6)
+    assert (map50, map_) == pytest.approx((0.995, 0.995))
+    assert losses == [0, 0, 0]
+    np.testing.assert_allclose(maps, [0.995, 0.995])
+    assert len(milliseconds) == 3
+    assert all(0 < t < 1000 for t in milliseconds)
+    assert messages().splitlines()[-3:] == [
+        '                 all          4          6          1          1      0.995      0.995',
+        '                cell          4          3          1          1      0.995      0.995',
+        '                star          4          3          1          1      0.995      0.995',
+    ]
+
+
+def test_misses_and_false_alarms_are_counted(data, tmp_path):
+    (p, r, map50, *_), maps, _ = evaluate(data, tmp_path, oracle_miss=True, oracle_wrong=True)
+    # Of three cells one is found, of three stars two; every picture has a false cell.
+    assert r == pytest.approx((1 / 3 + 2 / 3) / 2, abs=1e-6)
+    assert p == pytest.approx((1 / 5 + 1) / 2, abs=1e-6)
+    assert 0 < maps[0] < maps[1] < 1
+    assert 0 < map50 < 0.995
+
+
+def test_losses_are_means_over_batches(data, tmp_path):
+    seen = []
+
+    def compute_loss(maps, targets):
+        seen.append((maps, len(targets)))
+        return None, torch.tensor([1.0, 2.0, 3.0]) * len(seen)
+
+    results, _, _ = evaluate(data, tmp_path, compute_loss=compute_loss)
+    assert results[4:] == pytest.approx((1.5, 3, 4.5))
+    assert [maps for maps, _ in seen] == [['maps'], ['maps']]
+    assert sum(count for _, count in seen) == 6
+
+
+def test_hooks_are_called(data, tmp_path):
+    calls, callbacks = [], Callbacks()
+    for hook in HOOKS:
+        callbacks.register_action(hook, callback=lambda *args, hook=hook: calls.append((hook, args)))
+    evaluate(data, tmp_path, callbacks=callbacks)
+    batch = ['on_val_batch_start', 'on_val_image_end', 'on_val_image_end', 'on_val_batch_end']
+    assert [hook for hook, _ in calls] == ['on_val_start', *batch, *batch, 'on_val_end']
+    detections, original, path, names, image = calls[2][1]
+    assert detections.shape == original.shape
+    assert (Path(path).suffix, names, image.shape[0]) == ('.png', ['cell', 'star'], 3)
+
+
+@pytest.mark.parametrize('save_conf', [False, True])
+def test_label_files_equal_the_labels(data, tmp_path, save_conf):
+    (tmp_path / 'labels').mkdir()
+    evaluate(data, tmp_path, save_txt=True, save_conf=save_conf)
+    assert sorted(p.name for p in (tmp_path / 'labels').iterdir()) == ['a.txt', 'b.txt', 'c.txt']
+    for name in 'abc':
+        rows = np.loadtxt(tmp_path / 'labels' / f'{name}.txt', ndmin=2)
+        assert rows.shape[1] == 5 + save_conf
+        expected = np.array(PICTURES[name][1])
+        ours = rows[np.lexsort(rows[:, :3].T[::-1]), :5]
+        np.testing.assert_allclose(ours, expected[np.lexsort(expected[:, :3].T[::-1])], atol=4e-3)
+
+
+def write_annotations(file: Path) -> None:
+    """The pictures' labels in COCO's format, beside the data set."""
+    annotations, images = [], []
+    for name, ((height, width), rows) in PICTURES.items():
+        images.append({'id': name})
+        for row in rows:
+            x1, y1, x2, y2 = xywhn2xyxy(np.array(row[1:]), width, height).tolist()
+            box = {'bbox': [x1, y1, x2 - x1, y2 - y1], 'area': (x2 - x1) * (y2 - y1), 'iscrowd': 0}
+            annotations.append(box | {'id': len(annotations) + 1, 'image_id': name, 'category_id': row[0]})
+    categories = [{'id': 0, 'name': 'cell'}, {'id': 1, 'name': 'star'}]
+    file.parent.mkdir()
+    file.write_text(json.dumps({'images': images, 'annotations': annotations, 'categories': categories}))
+
+
+def test_json_is_written_and_scored_by_pycocotools(data, tmp_path):
+    write_annotations(data.parent / 'annotations' / 'instances_val.json')
+    (_, _, map50, map_, *_), _, _ = evaluate(data, tmp_path, save_json=True)
+    rows = json.loads((tmp_path / 'predictions.json').read_text())
+    assert sorted({row['image_id'] for row in rows}) == ['a', 'b', 'c']
+    assert len(rows) == 6
+    assert (map50, map_) == pytest.approx((1, 1))  # COCO's own mean over the 101 recalls
+
+
+def test_json_that_annotations_do_not_fit_keeps_our_scores(data, tmp_path, messages):
+    file = data.parent / 'annotations' / 'instances_val.json'
+    write_annotations(file)
+    file.write_text(file.read_text().replace('"a"', '"z"'))
+    (_, _, map50, *_), _, _ = evaluate(data, tmp_path, save_json=True)
+    assert map50 == pytest.approx(0.995)
+    assert 'not scored by pycocotools' in messages()
+
+
+def test_one_class_for_all(data, tmp_path):
+    results, maps, _ = evaluate(data, tmp_path, single_cls=True)
+    assert results[2] == pytest.approx(0.995)
+    assert maps.shape == (1,)
+
+
+def test_hybrid_counts_the_labels_as_found(data, tmp_path):
+    results, _, _ = evaluate(data, tmp_path, oracle_miss=True, save_hybrid=True)
+    assert results[1] == pytest.approx(1, abs=1e-6)
+
+
+def test_augmentation_reaches_the_model(data, tmp_path):
+    loader = make_loader(data)
+    oracle = Oracle(list(loader))
+    val.run(data, model=oracle, dataloader=loader, save_dir=tmp_path, plots=False, augment=True)
+    assert oracle.calls == [True, True]
+
+
+def test_pictures_without_labels_are_said(data, tmp_path, messages):
+    for file in (data.parent / 'labels' / 'val').iterdir():
+        file.unlink()
+    results, maps, _ = evaluate(data, tmp_path, oracle_wrong=True)
+    assert results == (0,) * 7
+    assert not maps.any()
+    assert 'no labels in the val split' in messages()
+
+
+def test_plots(data, tmp_path):
+    evaluate(data, tmp_path, plots=True, oracle_wrong=True)
+    names = {f'val_batch{i}_{kind}.jpg' for i in (0, 1) for kind in ('labels', 'pred')}
+    names |= {'confusion_matrix.png', 'PR_curve.png', 'F1_curve.png', 'P_curve.png', 'R_curve.png'}
+    assert {p.name for p in tmp_path.glob('*.*g')} == names
+
+
+# On its own -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def oracle(data, monkeypatch):
+    """Let --weights be an `Oracle`."""
+    oracle = Oracle(list(make_loader(data)))
+    monkeypatch.setattr('utils.checkpoint.attempt_load', lambda weights, device: oracle)
+    return oracle
+
+
+def test_the_command(data, oracle, tmp_path, monkeypatch, messages):
+    monkeypatch.chdir(tmp_path)
+    for number in ('', '2'):
+        val.main(f'--weights x.pt --data {data} --img 100 --batch 2 --workers 0 --save-txt --save-json'.split())
+        folder = tmp_path / 'runs' / 'val' / f'exp{number}'
+        assert len(list((folder / 'labels').iterdir())) == 3
+        assert (folder / 'x_predictions.json').is_file()
+        assert (folder / 'confusion_matrix.png').is_file()
+    assert '--img 100 is no multiple' in messages()
+    assert '                cell          4          3          1' in messages()
+    assert 'ms inference' in messages()
+    assert 'at shape (2, 3, 128, 128)' in messages()
+    assert 'WARNING: --conf' not in messages()
+
+
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        ({'conf_thres': 0.01}, 'not comparable'),
+        ({'save_hybrid': True}, 'the scores below contain the truth'),
+        ({'half': True}, '--half needs a GPU'),
+    ],
+)
+def test_what_makes_numbers_misleading_is_said(data, oracle, tmp_path, messages, option, said):
+    val.run(data, imgsz=128, batch_size=2, workers=0, project=tmp_path, plots=False, **option)
+    assert said in messages()
+
+
+def test_weights_of_other_classes_are_refused(data, oracle, tmp_path):
+    oracle.names = ['a', 'b', 'c']
+    with pytest.raises(DataError, match=r'has 2 classes, but w\.pt knows 3'):
+        val.run(data, weights='w.pt', project=tmp_path, imgsz=128)
+    assert list(tmp_path.glob('exp*')) == []
+
+
+def test_options_have_the_reference_names_and_prefixes():
+    def parse(text):
+        return parse_options(val.ValOptions, text.split(), '', 'val.py')
+
+    opt = parse('--img 320 --batch 8 --iou 0.65 --conf 0.1 --weights a.pt b.pt --task test')
+    assert (opt.imgsz, opt.batch_size, opt.iou_thres, opt.conf_thres, opt.task) == (320, 8, 0.65, 0.1, 'test')
+    assert opt.weights == ['a.pt', 'b.pt']
+    default = parse('')
+    assert (default.batch_size, default.imgsz, default.conf_thres, default.iou_thres) == (32, 640, 0.001, 0.6)
+    assert (default.max_det, default.workers, default.task) == (300, 8, 'val')
+    for wrong in ('--task nothing', '--img large', '--nonsense'):
+        with pytest.raises(UsageError):
+            parse(wrong)
+
+
+def test_study_and_speed_run_every_checkpoint(tmp_path, monkeypatch):
+    calls = []
+
+    def run(**options):
+        calls.append(options)
+        return (0.5, 0.6, 0.7, options['imgsz'] / 2000, 0.0, 0.0, 0.0), None, (0.1, options['imgsz'] / 100, 0.3)
+
+    monkeypatch.setattr(val, 'run', run)
+    val.main(f'--task study --data coco128.yaml --weights a.pt b.pt --project {tmp_path}'.split())
+    sizes = list(range(256, 1537, 128))
+    assert [(c['weights'], c['imgsz']) for c in calls] == [([w], s) for w in ('a.pt', 'b.pt') for s in sizes]
+    rows = np.loadtxt(tmp_path / 'exp' / 'study_coco128_a.txt')
+    assert rows.shape == (11, 10)
+    np.testing.assert_allclose(rows[:, 8], np.array(sizes) / 100, rtol=1e-3)
+    assert (tmp_path / 'exp' / 'study.png').is_file()
+
+    calls.clear()
+    val.main(['--task', 'speed', '--weights', 'a.pt', 'b.pt'])
+    assert [(c['weights'], c['conf_thres'], c['iou_thres'], c['plots']) for c in calls] == [
+        (['a.pt'], 0.25, 0.45, False),
+        (['b.pt'], 0.25, 0.45, False),
+    ]

@@ -1,0 +1,135 @@
+"""The scores of a split, gathered picture by picture. NumPy throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.boxes import scale_coords, xywh2xyxy, xyxy2xywh
+from utils.metrics import IOU_THRESHOLDS, ConfusionMatrix, ap_per_class, match_detections
+
+HEADER = ('%20s' + '%11s' * 6) % ('Class', 'Images', 'Instances', 'P', 'R', 'mAP50', 'mAP50-95')
+ROW = '%20s' + '%11i' * 2 + '%11.3g' * 4
+
+# ((h0, w0) of the picture, ((ratio_h, ratio_w), (pad_w, pad_h)) of its letterbox)
+Shapes = tuple[Sequence[int], tuple[Sequence[float], Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a split scored.
+
+    Attributes:
+        seen: pictures.
+        labels: (nc,) labels of each class.
+        tp, fp, p, r, f1: (k,) at the working point, of the k classes that have labels.
+        ap: (k, thresholds) average precision, IoU 0.5 first.
+        classes: (k,) the numbers of these classes.
+    """
+
+    seen: int
+    labels: np.ndarray
+    tp: np.ndarray
+    fp: np.ndarray
+    p: np.ndarray
+    r: np.ndarray
+    f1: np.ndarray
+    ap: np.ndarray
+    classes: np.ndarray
+
+    def means(self) -> tuple[float, float, float, float]:
+        """P, R, mAP50, mAP50-95: means over the classes that have labels, 0 if none has."""
+        if not len(self.classes):
+            return 0.0, 0.0, 0.0, 0.0
+        return tuple(float(x.mean()) for x in (self.p, self.r, self.ap[:, 0], self.ap))
+
+    def maps(self) -> np.ndarray:
+        """mAP50-95 of each class (nc,); a class without labels has the mean."""
+        maps = np.full(len(self.labels), self.means()[3])
+        maps[self.classes] = self.ap.mean(1)
+        return maps
+
+    def total_line(self) -> str:
+        """The table's line for all classes."""
+        return ROW % ('all', self.seen, self.labels.sum(), *self.means())
+
+    def class_lines(self, names: Sequence[str]) -> list[str]:
+        """The table's line for each class that has labels."""
+        return [
+            ROW % (names[c], self.seen, self.labels[c], self.p[i], self.r[i], self.ap[i, 0], self.ap[i].mean())
+            for i, c in enumerate(self.classes)
+        ]
+
+
+class Tally:
+    """Collects what is right in each picture until `scores` sums it up.
+
+    Args:
+        nc: number of classes.
+
+    Attributes:
+        confusion: the confusion matrix so far.
+    """
+
+    def __init__(self, nc: int) -> None:
+        self.nc, self.seen = nc, 0
+        self.confusion = ConfusionMatrix(nc)
+        self._correct, self._confidence = [np.zeros((0, len(IOU_THRESHOLDS)), bool)], [np.zeros(0, np.float32)]
+        self._predicted, self._true = [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+
+    def add(self, detections: np.ndarray, labels: np.ndarray) -> None:
+        """Add a picture.
+
+        Args:
+            detections: (n, 6) x1, y1, x2, y2, confidence, class, best first.
+            labels: (m, 5) class, x1, y1, x2, y2 in the same pixels.
+        """
+        self.seen += 1
+        self.confusion.process_batch(detections, labels)
+        self._correct.append(match_detections(detections, labels))
+        self._confidence.append(detections[:, 4])
+        self._predicted.append(detections[:, 5])
+        self._true.append(labels[:, 0])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Of all pictures: correct (n, thresholds), confidence (n,), predicted class (n,), true class (m,)."""
+        parts = (self._correct, self._confidence, self._predicted, self._true)
+        return tuple(np.concatenate(part) for part in parts)
+
+    def scores(self, plot: bool = False, save_dir: str | Path = '.', names: Sequence[str] = ()) -> Scores:
+        """The scores so far; with `plot` their curves are drawn into `save_dir`."""
+        arrays = self.arrays()
+        tp, fp, p, r, f1, ap, classes = ap_per_class(*arrays, plot=plot, save_dir=save_dir, names=names)
+        labels = np.bincount(arrays[3].astype(int), minlength=self.nc)
+        return Scores(self.seen, labels, tp, fp, p, r, f1, ap, classes)
+
+
+def in_picture(detections: np.ndarray, network_shape: Sequence[int], shapes: Shapes) -> np.ndarray:
+    """Detections (n, 6) in pixels of the network's input, (height, width), to pixels of the picture; a copy."""
+    moved = detections.copy()
+    scale_coords(network_shape, moved[:, :4], *shapes)
+    return moved
+
+
+def labels_in_picture(targets: np.ndarray, network_shape: Sequence[int], shapes: Shapes) -> np.ndarray:
+    """Targets (m, 5) class, xywh normalised to the network's input, to class, xyxy in pixels of the picture."""
+    height, width = network_shape
+    boxes = xywh2xyxy(targets[:, 1:] * np.array([width, height, width, height], np.float32))
+    return np.hstack((targets[:, :1], scale_coords(network_shape, boxes, *shapes)))
+
+
+def save_one_txt(predn: np.ndarray, save_conf: bool, shape: Sequence[int], file: str | Path) -> None:
+    """Write a picture's detections as label lines: class, x, y, w, h normalised, and with `save_conf` the confidence.
+
+    Args:
+        predn: (n, 6) x1, y1, x2, y2 in pixels of the picture, confidence, class.
+        shape: (height, width) of the picture.
+        file: the file to write.
+    """
+    height, width = shape[:2]
+    boxes = xyxy2xywh(predn[:, :4]) / np.array([width, height, width, height], np.float32)
+    rows = np.hstack((predn[:, 5:6], boxes, predn[:, 4:5] if save_conf else predn[:, :0]))
+    Path(file).write_text(''.join(' '.join(f'{value:g}' for value in row) + '\n' for row in rows.tolist()))

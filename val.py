@@ -1,0 +1,420 @@
+"""Evaluate a YOLOv5 detector on a data set.
+
+    python val.py --weights yolov5s.pt --data coco128.yaml --img 640
+    python val.py --weights a.pt b.pt --data coco128.yaml              # two models as one
+    python val.py --task study --weights yolov5n.pt --data coco.yaml   # accuracy and speed over image sizes
+
+`run` evaluates once, for the command line, for train.py and for other callers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from utils.errors import DataError, run_main
+from utils.evaluate import HEADER, Scores, Tally, in_picture, labels_in_picture, save_one_txt
+from utils.log import LOGGER, colorstr, set_logging
+from utils.options import describe_options, make_options, option, parse_options
+from utils.paths import increment_path
+
+if TYPE_CHECKING:  # heavy rooms are entered when evaluation starts, so that --help is quick
+    from utils.callbacks import Callbacks
+    from utils.data.yaml import DataConfig
+
+STUDY_SIZES = range(256, 1536 + 128, 128)
+COMPARABLE_CONF = 0.01  # from here on the tails of the curves are missing
+
+
+@dataclass
+class ValOptions:
+    """What the command line and `run` take."""
+
+    data: Any = option('coco128.yaml', type=str, help='data set YAML')
+    weights: list = option(['yolov5s.pt'], nargs='+', help='checkpoint, or several to evaluate as one')
+    batch_size: int = option(32, help='batch size')
+    imgsz: int = option(640, '--imgsz', '--img', '--img-size', help='image size in pixels')
+    conf_thres: float = option(0.001, help='least confidence')
+    iou_thres: float = option(0.6, help='IoU above which a box suppresses another')
+    max_det: int = option(300, help='detections at most per picture')
+    task: str = option('val', choices=['train', 'val', 'test', 'speed', 'study'], help='split to evaluate, or a study')
+    device: str = option('', help='cpu or a GPU number such as 0')
+    workers: int = option(8, help='loader processes at most')
+    single_cls: bool = option(False, help='treat all classes as one')
+    augment: bool = option(False, help='test-time augmentation: three scales, one of them mirrored')
+    verbose: bool = option(False, help='print the scores of each class, however many there are')
+    save_txt: bool = option(False, help='write detections as label files')
+    save_hybrid: bool = option(False, help='write labels and detections as label files; the scores mean nothing then')
+    save_conf: bool = option(False, help='write confidences into the label files')
+    save_json: bool = option(False, help='write detections as COCO JSON and score them where there are annotations')
+    project: str = option('runs/val', help='folder of runs')
+    name: str = option('exp', help='name of this run; a number is added if it is taken')
+    exist_ok: bool = option(False, help='write into the folder of that name though it is there')
+    half: bool = option(False, help='half precision (GPU only)')
+
+
+@dataclass
+class Job:
+    """One evaluation: of what, on what, and what came of it."""
+
+    opt: ValOptions
+    data: DataConfig
+    model: Any
+    loader: Any
+    names: list[str]
+    device: Any
+    folder: Path
+    callbacks: Callbacks
+    plots: bool
+    training: bool = False  # called by train.py with its model and loader
+    compute_loss: Any = None
+    half: bool = False
+    losses: np.ndarray = field(default_factory=lambda: np.zeros(3))  # box, objectness, class, summed over batches
+    seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))  # preparing, inference, NMS, summed
+    paths: list[str] = field(default_factory=list)  # of the pictures seen
+    json: list[dict] = field(default_factory=list)  # their detections for --save-json
+
+    @property
+    def nc(self) -> int:
+        return 1 if self.opt.single_cls else self.data.nc
+
+
+def run(
+    data: str | Path | Mapping[str, Any] | DataConfig = 'coco128.yaml',
+    *,
+    model: Any = None,
+    dataloader: Any = None,
+    save_dir: str | Path | None = None,
+    plots: bool = True,
+    callbacks: Callbacks | None = None,
+    compute_loss: Any = None,
+    **options: Any,
+) -> tuple[tuple[float, ...], np.ndarray, tuple[float, float, float]]:
+    """Evaluate a model.
+
+    Args:
+        data: data set YAML, its content, or what `load_data` made of it.
+        model: evaluate this one, in evaluation mode, instead of loading --weights.
+        dataloader: the split's batches, with `model`.
+        save_dir: folder of the results; without one a new folder under --project is made.
+        plots: draw curves, confusion matrix and the first batches.
+        callbacks: told at the start and end of the evaluation, of each batch and each picture.
+        compute_loss: gives the losses of the maps; without it they are 0.
+        options: those of the command line, by name: imgsz=320, conf_thres=0.01, ...
+
+    Returns:
+        (P, R, mAP50, mAP50-95, box loss, objectness loss, class loss); mAP50-95 of each class (nc,); milliseconds a
+        picture for preparing, inference and NMS.
+
+    Raises:
+        UserError: anything the user can mend: options, files, labels.
+    """
+    from utils.callbacks import Callbacks
+
+    opt = make_options(ValOptions, data=data, **options)
+    callbacks = callbacks or Callbacks()
+    if model is None:
+        job = load_job(opt, save_dir, callbacks, plots)
+    else:
+        job = given_job(opt, model, dataloader, Path(save_dir or '.'), callbacks, plots, compute_loss)
+    tally = evaluate(job)
+    scores = tally.scores(plots, job.folder, job.names)
+    milliseconds = tuple((job.seconds / max(scores.seen, 1) * 1e3).tolist())
+    report(job, scores, milliseconds)
+    if plots:
+        tally.confusion.plot(save_dir=job.folder, names=job.names)
+    callbacks.run('on_val_end')
+    means = finish_json(job, scores.means())
+    if model is None:
+        job.loader.close()
+    return (*means, *(job.losses / max(len(job.loader), 1)).tolist()), scores.maps(), milliseconds
+
+
+# What to evaluate -----------------------------------------------------------------------------------------------------
+
+
+def load_job(opt: ValOptions, save_dir: str | Path | None, callbacks: Callbacks, plots: bool) -> Job:
+    """The model of --weights with batch norm folded in, and the split's loader."""
+    from utils.checkpoint import attempt_load
+    from utils.device import describe_device, select_device
+
+    opt.weights = [opt.weights] if isinstance(opt.weights, (str, Path)) else list(opt.weights)
+    opt.save_txt |= opt.save_hybrid
+    LOGGER.info(colorstr('val: ') + describe_options(opt))
+    warn_about(opt)
+    device = select_device(opt.device)
+    LOGGER.info(describe_device(device))
+    data = load_split(opt)
+    model = attempt_load(opt.weights, device)
+    check_classes(model, data, opt)
+    half = opt.half and device.type != 'cpu'
+    if half:
+        model.half()
+    elif opt.half:
+        LOGGER.warning('WARNING: --half needs a GPU; the CPU computes in float32')
+    loader = make_loader(opt, data, model)
+    folder = Path(save_dir) if save_dir else increment_path(Path(opt.project) / opt.name, opt.exist_ok)
+    (folder / 'labels' if opt.save_txt else folder).mkdir(parents=True, exist_ok=True)
+    names = class_names(model, opt, data)
+    return Job(opt, data, model, loader, names, device, folder, callbacks, plots, half=half)
+
+
+def given_job(
+    opt: ValOptions, model: Any, loader: Any, folder: Path, callbacks: Callbacks, plots: bool, compute_loss: Any
+) -> Job:
+    """train.py's model and loader, as they are."""
+    device = next(model.parameters()).device
+    data = load_split(opt)
+    names = class_names(model, opt, data)
+    model.eval()
+    return Job(opt, data, model, loader, names, device, folder, callbacks, plots, True, compute_loss)
+
+
+def warn_about(opt: ValOptions) -> None:
+    """Say what makes the numbers other than the user may take them for."""
+    if opt.conf_thres >= COMPARABLE_CONF:
+        LOGGER.warning(
+            f'WARNING: --conf-thres {opt.conf_thres}: mAP is not comparable with that at the default of 0.001, since '
+            'less confident detections are left out'
+        )
+    if opt.save_hybrid:
+        LOGGER.warning('WARNING: --save-hybrid: the labels count as detections, so the scores below contain the truth')
+
+
+def split_of(opt: ValOptions) -> str:
+    return opt.task if opt.task in ('train', 'test') else 'val'
+
+
+def load_split(opt: ValOptions) -> DataConfig:
+    from utils.data.yaml import DataConfig, load_data
+
+    return opt.data if isinstance(opt.data, DataConfig) else load_data(opt.data, need=(split_of(opt),))
+
+
+def check_classes(model: Any, data: DataConfig, opt: ValOptions) -> None:
+    """Refuse weights that were trained on other classes."""
+    known = len(model.names)
+    if known != data.nc and not opt.single_cls:
+        raise DataError(
+            f'{data.file or "data set"}: has {data.nc} classes, but {opt.weights[0]} knows {known}',
+            'give the --data these weights were trained on',
+        )
+
+
+def class_names(model: Any, opt: ValOptions, data: DataConfig) -> list[str]:
+    names = model.names.values() if isinstance(model.names, dict) else model.names
+    return ['item'] if opt.single_cls and data.nc != 1 else list(names)
+
+
+def make_loader(opt: ValOptions, data: DataConfig, model: Any) -> Any:
+    """Batches of similar aspect ratio; square ones for --task speed."""
+    from utils.data.loader import create_dataloader
+    from utils.imgsz import check_img_size
+
+    stride, split, square = max(int(model.stride.max()), 32), split_of(opt), opt.task == 'speed'
+    opt.imgsz = check_img_size(opt.imgsz, stride)
+    loader, _ = create_dataloader(
+        getattr(data, split), opt.imgsz, opt.batch_size, stride=stride, single_cls=opt.single_cls, nc=data.nc,
+        rect=not square, pad=0.0 if square else 0.5, workers=opt.workers, prefix=f'{split}: ',
+    )  # fmt: skip
+    return loader
+
+
+# The loop -------------------------------------------------------------------------------------------------------------
+
+
+def evaluate(job: Job) -> Tally:
+    """Run the network over the split and compare what it finds with the labels."""
+    from tqdm import tqdm
+
+    from utils.progress import BAR_FORMAT
+
+    tally = Tally(job.nc)
+    job.callbacks.run('on_val_start')
+    for number, (images, targets, paths, shapes) in enumerate(tqdm(job.loader, desc=HEADER, bar_format=BAR_FORMAT)):
+        job.callbacks.run('on_val_batch_start')
+        found = detect(job, images, targets)
+        for i, detections in enumerate(found):
+            labels = targets[targets[:, 0] == i, 1:]
+            score_picture(job, tally, images[i], detections, labels, paths[i], shapes[i])
+        if job.plots and number < 3:
+            draw_batch(job, number, images, targets, paths, found)
+        job.callbacks.run('on_val_batch_end')
+    return tally
+
+
+def detect(job: Job, images: Any, targets: np.ndarray) -> list[np.ndarray]:
+    """The detections of a batch, (n, 6) a picture in pixels of the network's input; losses and times are noted.
+
+    Args:
+        images: (b, 3, h, w) uint8 RGB, on the host.
+        targets: (n, 6) picture, class, x, y, w, h, normalised.
+    """
+    import oneflow as torch
+
+    from utils.device import time_sync
+    from utils.nms import non_max_suppression
+
+    opt, clock = job.opt, [time_sync()]
+    x = torch.from_numpy(images).to(job.device)
+    x = (x.half() if job.half else x.float()) / 255
+    clock.append(time_sync())
+    with torch.no_grad():
+        prediction, maps = job.model(x, augment=opt.augment)
+        if job.device.type == 'cpu':
+            prediction = prediction.numpy()  # waits for the network; NMS on the CPU works on arrays
+        clock.append(time_sync())
+        if job.compute_loss:
+            job.losses += job.compute_loss(maps, targets)[1].cpu().numpy()
+    began = time_sync()
+    known = known_boxes(targets, len(images), images.shape[2:]) if opt.save_hybrid else ()
+    found = non_max_suppression(
+        prediction, opt.conf_thres, opt.iou_thres, multi_label=True, agnostic=opt.single_cls, labels=known,
+        max_det=opt.max_det,
+    )  # fmt: skip
+    found = [rows if isinstance(rows, np.ndarray) else rows.cpu().numpy() for rows in found]
+    job.seconds += (clock[1] - clock[0], clock[2] - clock[1], time_sync() - began)
+    if opt.single_cls:
+        for rows in found:
+            rows[:, 5] = 0
+    return found
+
+
+def known_boxes(targets: np.ndarray, pictures: int, shape: Sequence[int]) -> list[np.ndarray]:
+    """The labels of each picture for --save-hybrid, (m, 5): class, xywh in pixels of the network's input."""
+    height, width = shape
+    scaled = targets * np.array([1, 1, width, height, width, height], np.float32)
+    return [scaled[scaled[:, 0] == i, 1:] for i in range(pictures)]
+
+
+def score_picture(
+    job: Job, tally: Tally, image: Any, detections: np.ndarray, labels: np.ndarray, path: str, shapes: tuple
+) -> None:
+    """Compare one picture's detections with its labels, in its own pixels, and write what was asked for.
+
+    Args:
+        image: (3, h, w), the network's input.
+        detections: (n, 6) xyxy in its pixels, confidence, class.
+        labels: (m, 5) class, xywh normalised to it.
+        shapes: how to get back to the picture's own pixels.
+    """
+    job.paths.append(path)
+    original = in_picture(detections, image.shape[1:], shapes)
+    tally.add(original, labels_in_picture(labels, image.shape[1:], shapes))
+    if job.opt.save_txt and len(original):
+        save_one_txt(original, job.opt.save_conf, shapes[0], job.folder / 'labels' / f'{Path(path).stem}.txt')
+    if job.opt.save_json:
+        from utils.coco import coco80_to_coco91_class, is_coco, save_one_json
+
+        numbers = coco80_to_coco91_class() if is_coco(job.data) else range(max(job.data.nc, len(job.names)))
+        save_one_json(original, job.json, path, numbers)
+    job.callbacks.run('on_val_image_end', detections, original, path, job.names, image)
+
+
+def draw_batch(job: Job, number: int, images: Any, targets: np.ndarray, paths: Sequence[str], found: list) -> None:
+    from utils.plots import output_to_target, plot_images
+
+    plot_images(images, targets, paths, job.folder / f'val_batch{number}_labels.jpg', job.names)
+    plot_images(images, output_to_target(found), paths, job.folder / f'val_batch{number}_pred.jpg', job.names)
+
+
+# What came of it ------------------------------------------------------------------------------------------------------
+
+
+def report(job: Job, scores: Scores, milliseconds: Sequence[float]) -> None:
+    """Print the table; when train.py is not the caller, also each class (of up to 50), the speed and the folder."""
+    LOGGER.info(scores.total_line())
+    if not scores.labels.sum():
+        LOGGER.warning(f'WARNING: no labels in the {split_of(job.opt)} split, so there is nothing to score')
+    if (job.opt.verbose or (job.nc < 50 and not job.training)) and job.nc > 1:
+        for line in scores.class_lines(job.names):
+            LOGGER.info(line)
+    if job.training:
+        return
+    shape = (job.opt.batch_size, 3, job.opt.imgsz, job.opt.imgsz)
+    LOGGER.info('Speed: %.1fms pre-process, %.1fms inference, %.1fms NMS per image at shape %s', *milliseconds, shape)
+    if job.opt.save_txt:
+        written = len(list((job.folder / 'labels').glob('*.txt')))
+        LOGGER.info(f'{written} label files saved to {job.folder / "labels"}')
+    LOGGER.info(f'Results saved to {colorstr("bold", str(job.folder))}')
+
+
+def finish_json(job: Job, means: tuple[float, ...]) -> tuple[float, ...]:
+    """Write the detections of --save-json and score them where the data set has annotations.
+
+    Returns:
+        `means`, with mAP50 and mAP50-95 of pycocotools if it scored.
+    """
+    from utils.coco import evaluate_json, find_annotations, image_id
+    from utils.paths import atomic_write
+
+    if not job.opt.save_json:
+        return means
+    stem = '' if job.training else f'{Path(job.opt.weights[0]).stem}_'
+    file = job.folder / f'{stem}predictions.json'
+    with atomic_write(file, 'w') as f:
+        json.dump(job.json, f)
+    LOGGER.info(f'{len(job.json)} detections saved to {file}')
+    annotations = find_annotations(job.data, split_of(job.opt))
+    if annotations is None:
+        return means
+    try:
+        stats = evaluate_json(file, annotations, map(image_id, job.paths))
+    except DataError as error:
+        LOGGER.warning(f'WARNING: not scored by pycocotools: {error}')
+        return means
+    return (*means[:2], float(stats[1]), float(stats[0]))
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def speed(opt: ValOptions) -> None:
+    """--task speed: time each checkpoint at detection's thresholds on square pictures."""
+    for weights in opt.weights:
+        run(**asdict(opt) | {'weights': [weights], 'conf_thres': 0.25, 'iou_thres': 0.45}, plots=False)
+
+
+def study(opt: ValOptions) -> Path:
+    """--task study: accuracy and speed of each checkpoint over picture sizes.
+
+    Returns:
+        The folder with study_<data>_<weights>.txt for each (a row a size: the seven results, then milliseconds for
+        preparing, inference and NMS) and their plot, study.png.
+    """
+    from utils.plots import plot_val_study
+
+    folder = increment_path(Path(opt.project) / opt.name, opt.exist_ok, mkdir=True)
+    for weights in opt.weights:
+        rows = []
+        for size in STUDY_SIZES:
+            LOGGER.info(f'\n{weights} at --img {size}')
+            results, _, milliseconds = run(
+                **asdict(opt) | {'weights': [weights], 'imgsz': size, 'save_json': False}, save_dir=folder, plots=False
+            )
+            rows.append([*results, *milliseconds])
+        np.savetxt(folder / f'study_{Path(opt.data).stem}_{Path(weights).stem}.txt', rows, fmt='%10.4g')
+    plot_val_study(dir=folder, x=np.array(STUDY_SIZES))
+    LOGGER.info(f'Study saved to {colorstr("bold", str(folder))}')
+    return folder
+
+
+def main(argv: list[str] | None = None) -> None:
+    set_logging()
+    opt = parse_options(ValOptions, argv, 'Evaluate a YOLOv5 detector', 'val.py')
+    opt.save_json |= Path(opt.data).name == 'coco.yaml'
+    tasks = {'speed': speed, 'study': study}
+    if opt.task in tasks:
+        tasks[opt.task](opt)
+    else:
+        run(**asdict(opt))
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))
