@@ -116,10 +116,12 @@ def draw_picture(rng: np.random.Generator, size: int = 320) -> tuple[np.ndarray,
     image = _background(rng, size)
     _scribble(rng, image, int(rng.integers(4, 12)))
     owner = np.full((size, size), -1, np.int16)  # which shape each pixel shows
-    areas, kinds = [], []
+    areas, kinds, middle = [], [], rng.uniform(0, size, 2)
     for _ in range(int(rng.integers(3, 10))):
         kind = int(rng.integers(len(NAMES)))
-        outline = _outline(rng, kind, size)
+        # Some crowd round the last one, so that they cover one another.
+        middle = rng.normal(middle, size / 10) if rng.random() < 0.4 else rng.uniform(0, size, 2)
+        outline = _outline(rng, kind, size, middle)
         mask, area = _mask(outline, size), cv2.contourArea(outline.astype(np.float32))
         if _fits(mask > 127, area, owner, areas):
             _paint(rng, image, outline, mask)
@@ -160,8 +162,8 @@ def _scribble(rng: np.random.Generator, image: np.ndarray, count: int) -> None:
             cv2.ellipse(image, centre, axes, turn, start, start + sweep, colour, thickness, cv2.LINE_AA)
 
 
-def _outline(rng: np.random.Generator, kind: int, size: int) -> np.ndarray:
-    """A shape somewhere in the picture, its middle inside: (points, 2) in pixels."""
+def _outline(rng: np.random.Generator, kind: int, size: int, middle: np.ndarray) -> np.ndarray:
+    """A shape around a place, which is moved into the picture if it is outside: (points, 2) in pixels."""
     corners = {'circle': 60, 'square': 4, 'triangle': 3, 'star': 10}[NAMES[kind]]
     angles = np.arange(corners) * 2 * np.pi / corners
     radii = np.where(np.arange(corners) % 2, 0.45, 1.0) if NAMES[kind] == 'star' else np.ones(corners)
@@ -169,7 +171,7 @@ def _outline(rng: np.random.Generator, kind: int, size: int) -> np.ndarray:
     points = _turn(points, rng.uniform(0, 2 * np.pi)) * [1, rng.uniform(0.75, 1)]  # foreshortened
     points = _turn(points, rng.uniform(0, 2 * np.pi))
     radius = size * np.exp(rng.uniform(np.log(0.035), np.log(0.22)))
-    return points * radius + rng.uniform(0.03, 0.97, 2) * size
+    return points * radius + np.clip(middle, 0.03 * size, 0.97 * size)
 
 
 def _turn(points: np.ndarray, angle: float) -> np.ndarray:

@@ -1,0 +1,218 @@
+"""Data set files: where splits are looked for, names, and what is said when something is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from utils.data import fetch
+from utils.data import yaml as data_yaml
+from utils.data.yaml import check_dataset, load_data
+from utils.errors import DataError, run_main
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch) -> dict[str, Path]:
+    """Three folders: that of the YAML, the working directory and the project's root."""
+    folders = {name: tmp_path / name for name in ('beside', 'here', 'root')}
+    for folder in folders.values():
+        folder.mkdir()
+    monkeypatch.chdir(folders['here'])
+    monkeypatch.setattr(data_yaml, 'ROOT', folders['root'])
+    return folders
+
+
+def write(folder: Path, **content: object) -> Path:
+    content = {'train': 'images/train', 'val': 'images/val', 'names': ['a', 'b'], **content}
+    file = folder / 'data.yaml'
+    file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return file
+
+
+def make(*folders: Path) -> None:
+    for folder in folders:
+        folder.mkdir(parents=True)
+
+
+# Where ----------------------------------------------------------------------------------------------------------------
+
+
+def test_beside_the_yaml_wins_then_the_working_directory_then_the_root(places):
+    file = write(places['beside'], path='sets/mine')
+    for place in ('root', 'here', 'beside'):
+        base = places[place] / 'sets/mine'
+        make(base / 'images/train', base / 'images/val')
+        data = load_data(file)
+        assert data.path == base
+        assert data.train == (base / 'images/train',)
+        assert data.val == (base / 'images/val',)
+        assert data.test == ()
+
+
+def test_a_split_is_taken_whole_from_one_base(places):
+    file = write(places['beside'], train=['images/one', 'images/two'])
+    make(places['beside'] / 'images/one', places['beside'] / 'images/val')
+    make(places['here'] / 'images/one', places['here'] / 'images/two')
+    data = load_data(file)
+    assert data.train == (places['here'] / 'images/one', places['here'] / 'images/two')
+    assert data.val == (places['beside'] / 'images/val',)
+
+
+def test_absolute_paths_parents_and_list_files(places, tmp_path):
+    make(tmp_path / 'far/images', places['beside'] / 'set')
+    (tmp_path / 'far/val.txt').touch()
+    file = write(places['beside'] / 'set', path='../../far', train='images', val=str(tmp_path / 'far/val.txt'))
+    data = load_data(file)
+    assert (data.train, data.val) == ((tmp_path / 'far/images',), (tmp_path / 'far/val.txt',))
+
+
+def test_a_linked_yaml_finds_its_data_beside_either(places):
+    file = write(places['beside'])
+    make(places['beside'] / 'images/train', places['beside'] / 'images/val')
+    (places['root'] / 'linked.yaml').symlink_to(file)
+    assert load_data(places['root'] / 'linked.yaml').path == places['beside']
+
+
+def test_the_home_folder(places, monkeypatch):
+    monkeypatch.setenv('HOME', str(places['root']))
+    make(places['root'] / 'set/images/train', places['root'] / 'set/images/val')
+    assert load_data(write(places['beside'], path='~/set')).path == places['root'] / 'set'
+
+
+def test_all_places_tried_are_listed(places):
+    file = write(places['beside'], path='sets/mine')
+    with pytest.raises(DataError) as error:
+        load_data(file)
+    message = str(error.value)
+    assert message.startswith(f'{file}: its train pictures are missing')
+    for folder in places.values():
+        assert str(folder / 'sets/mine/images/train') in message
+
+
+def test_only_what_is_needed_must_be_there(places):
+    file = write(places['beside'], test='images/test')
+    assert load_data(file, need=()).names == ('a', 'b')
+    make(places['beside'] / 'images/val')
+    assert load_data(file, need=('val',)).train == ()
+    with pytest.raises(DataError, match='test pictures are missing'):
+        load_data(file, need=('test',))
+    with pytest.raises(DataError, match='has no "test"'):
+        load_data(write(places['beside']), need=('test',))
+
+
+def test_a_dict_will_do(places):
+    make(places['here'] / 'images/train', places['here'] / 'images/val')
+    data = load_data({'train': 'images/train', 'val': 'images/val', 'names': {0: 'a'}, 'mine': 7})
+    assert data.file is None
+    assert data['nc'] == 1
+    assert data['mine'] == 7
+
+
+def test_a_bare_name_is_found_in_data():
+    assert load_data('coco.yaml', need=()).file == data_yaml.DATA_DIRS[0] / 'coco.yaml'
+    assert check_dataset is load_data
+
+
+# Names ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'names', [['x', 'y', 'z'], {0: 'x', 1: 'y', 2: 'z'}, {2: 'z', 0: 'x', 1: 'y'}, {'0': 'x', '1': 'y', '2': 'z'}]
+)
+def test_names_as_list_or_dict(places, names):
+    data = load_data(write(places['beside'], names=names), need=())
+    assert data.names == ('x', 'y', 'z')
+    assert data.nc == 3
+
+
+@pytest.mark.parametrize(
+    ('content', 'complaint'),
+    [
+        ({'names': None}, 'has no "names"'),
+        ({'names': []}, 'has no "names"'),
+        ({'names': 'cat'}, 'has no "names"'),
+        ({'names': {1: 'a', 2: 'b'}}, 'names are numbered 1, 2'),
+        ({'names': {0: 'a', 2: 'b'}}, 'names are numbered 0, 2'),
+        ({'names': ['a', 'b'], 'nc': 3}, 'nc is 3, but there are 2 names'),
+        ({'names': [True, 'b']}, 'name 0 reads as True in YAML'),
+        ({'names': ['a', None]}, 'name 1 reads as None in YAML'),
+        ({'train': None}, 'has no "train"'),
+        ({'val': ''}, 'has no "val"'),
+    ],
+)
+def test_a_wrong_yaml_is_named_with_its_fault(places, content, complaint):
+    file = write(places['beside'], **content)
+    with pytest.raises(DataError, match=complaint) as error:
+        load_data(file)
+    assert str(error.value).startswith(str(file))
+    assert error.value.mend
+
+
+def test_numbers_as_names_are_text(places):
+    assert load_data(write(places['beside'], names=[0, 1.5]), need=()).names == ('0', '1.5')
+
+
+@pytest.mark.parametrize(
+    ('text', 'complaint'), [('names: [a', 'line 1'), ('- a\n- b\n', 'not a data set YAML'), ('', 'not a')]
+)
+def test_what_is_no_data_set_yaml(tmp_path, text, complaint):
+    file = tmp_path / 'bad.yaml'
+    file.write_text(text)
+    with pytest.raises(DataError, match=complaint):
+        load_data(file)
+
+
+def test_a_missing_yaml_is_one_line_and_exit_code_1(capsys):
+    assert run_main(lambda argv: load_data('nowhere.yaml'), []) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('Error: nowhere.yaml: no such data set YAML. Looked for nowhere.yaml, ')
+
+
+# Download -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_named_function_makes_the_data_set_once(places, monkeypatch):
+    made = []
+
+    def fetcher(folder: Path) -> None:
+        made.append(folder)
+        make(folder / 'images/train', folder / 'images/val')
+
+    monkeypatch.setitem(fetch.FETCHERS, 'mine', fetcher)
+    file = write(places['beside'], path='../sets/mine', download='mine')
+    with pytest.raises(DataError, match=r'Let train\.py or val\.py make it'):
+        load_data(file, autodownload=False)
+    assert made == []
+    target = places['beside'].parent / 'sets/mine'
+    assert load_data(file).train == (target / 'images/train',)
+    load_data(file)
+    assert made == [target]
+
+
+@pytest.mark.parametrize(
+    ('extra', 'mend'),
+    [
+        ({'urls': ['https://a.org/set', 'https://b.org']}, 'Get the data set from https://a.org/set and put it into'),
+        ({'download': 'https://a.org/set.zip'}, 'Get https://a.org/set.zip and unpack it into'),
+        ({'download': 'bash data/get.sh'}, 'Its download script is not run'),
+        ({'download': 'import os\nos.mkdir("trap")'}, 'Its download script is not run'),
+        ({}, 'Correct path and the splits'),
+    ],
+)
+def test_a_missing_data_set_says_how_to_get_it_and_runs_nothing(places, extra, mend):
+    with pytest.raises(DataError) as error:
+        load_data(write(places['beside'], **extra))
+    assert mend in str(error.value)
+    assert '\n' not in str(error.value)
+    assert list(places['here'].iterdir()) == []
+
+
+def test_an_official_set_that_is_not_there_names_its_address(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data_yaml, 'ROOT', tmp_path)
+    with pytest.raises(
+        DataError, match=r'xView/images/autosplit_train\.txt.* from https://challenge\.xviewdataset\.org'
+    ):
+        load_data('xView.yaml')
