@@ -58,6 +58,7 @@ class LoadImages:
         self.video_flag = [False] * len(images) + [True] * len(videos)
         self.img_size, self.stride, self.auto, self.vid_stride = img_size, stride, auto, vid_stride
         self.mode = 'image'  # or 'video': what the current item is
+        self.frame = 0  # number of the current frame, from 1; 0 for a picture
         self.problems: list[str] = []
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class LoadImages:
 
     def __iter__(self) -> Iterator[Item]:
         for number, (path, is_video) in enumerate(zip(self.files, self.video_flag), 1):
-            self.mode = 'video' if is_video else 'image'
+            self.mode, self.frame = 'video' if is_video else 'image', 0
             try:
                 if is_video:
                     yield from self._frames(path, f'video {number}/{self.nf}')
@@ -79,14 +80,15 @@ class LoadImages:
     def _frames(self, path: str, text: str) -> Iterator[Item]:
         capture = cv2.VideoCapture(path)
         try:
-            announced, taken = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+            announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             while (image := self._next_frame(capture)) is not None:
-                taken += 1
-                yield self._item(path, image, capture, f'{text} ({taken}/{announced // self.vid_stride}) {path}: ')
-            if taken == 0:
+                self.frame += 1
+                yield self._item(path, image, capture, f'{text} ({self.frame}/{announced // self.vid_stride}) {path}: ')
+            if self.frame == 0:
                 raise DataError(f'{path}: unreadable video', 'see whether a player shows it')
-            if (taken + 1) * self.vid_stride <= announced * ENDS_EARLY:
-                raise DataError(f'{path}: the video breaks off after frame {taken * self.vid_stride} of {announced}')
+            if (self.frame + 1) * self.vid_stride <= announced * ENDS_EARLY:
+                read = self.frame * self.vid_stride
+                raise DataError(f'{path}: the video breaks off after frame {read} of {announced}')
         finally:
             capture.release()
 
@@ -149,8 +151,13 @@ def _listed(file: Path) -> list[str]:
         if _suffix(name) == 'txt':
             raise DataError(f'{file}: names another list, {name}', 'name pictures, videos, folders or globs in it')
         # A file that is missing is reported when its turn comes, like one that can't be read.
-        files += [name] if _suffix(name) in IMG_FORMATS + VID_FORMATS and not glob.has_magic(name) else _expand(name)
+        files += [name] if is_media(name) and not glob.has_magic(name) else _expand(name)
     return files
+
+
+def is_media(name: str) -> bool:
+    """Whether a name's suffix is that of a picture or a video."""
+    return _suffix(name) in IMG_FORMATS + VID_FORMATS
 
 
 def is_stream(source: str) -> bool:

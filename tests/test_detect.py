@@ -1,0 +1,342 @@
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import detect
+from utils.annotate import colors
+from utils.errors import DataError, UsageError
+from utils.log import LOGGER
+
+flow = pytest.importorskip('oneflow')
+
+# Rows of the network: xywh in pixels of its 64x64 input, objectness, scores of three classes.
+CAT = [20, 30, 20, 10, 0.9, 1, 0, 0]
+CAT_TOO = [50, 30, 10, 10, 0.5, 1, 0, 0]
+DOG_ON_CAT = [20, 30, 20, 10, 0.8, 0, 0, 1]
+FAINT = [40, 40, 8, 8, 0.2, 1, 0, 0]
+
+
+class Network:
+    """Finds the same in every picture, and remembers how it was called."""
+
+    def __init__(self, rows, names=('cat', 'cow', 'dog')):
+        self.rows, self.names, self.calls = np.array(rows, np.float32).reshape(-1, 8), list(names), []
+        self.stride = flow.tensor([8.0, 16.0, 32.0])
+
+    def __call__(self, x, augment=False, visualize=None):
+        self.calls.append((tuple(x.shape), float(x.min()), float(x.max()), augment))
+        if visualize:
+            visualize(x, 'models.common.Conv', 0)
+        return flow.tensor(self.rows[None]), None
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """Puts a Network in the place of the weights; the fixture's function returns it."""
+
+    def use(*rows, **kwargs):
+        model = Network(rows, **kwargs)
+        monkeypatch.setattr('utils.checkpoint.attempt_load', lambda weights, device: model)
+        return model
+
+    return use
+
+
+def picture(path, height=64, width=64, value=100):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((height, width, 3), value, np.uint8))
+    return path
+
+
+def video(path, frames=4, fps=10):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), fps, (64, 48))
+    for _ in range(frames):
+        writer.write(np.full((48, 64, 3), 100, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs detect.run, its log left to caplog."""
+    monkeypatch.setattr(detect, 'set_logging', lambda: None)
+    monkeypatch.setattr(LOGGER, 'propagate', True)
+
+    def run(source, **options):
+        return detect.run(source=source, imgsz=options.pop('imgsz', 64), project=tmp_path / 'runs', **options)
+
+    return run
+
+
+def files(folder):
+    return sorted(str(f.relative_to(folder)) for f in folder.rglob('*') if f.is_file())
+
+
+def table(file):
+    return [[float(v) for v in line.split()] for line in file.read_text().splitlines()]
+
+
+def test_a_picture_is_annotated_and_its_line_printed(tmp_path, network, run, caplog):
+    model = network(CAT, CAT_TOO, DOG_ON_CAT, FAINT)
+    file = picture(tmp_path / 'a.png')
+    with caplog.at_level('INFO', 'yolov5'):
+        folder = run(file, hide_labels=True, line_thickness=1)
+    assert files(folder) == ['a.png']
+    drawn = cv2.imread(str(folder / 'a.png'))
+    # Both cats are there, smoothed at the edges; one lies over the less confident dog.
+    assert np.abs(drawn[25, [20, 50]].astype(int) - colors(0, bgr=True)).max() < 30
+    assert drawn[30, 20].tolist() == [100, 100, 100]
+    assert drawn[44, 40].tolist() == [100, 100, 100]
+    (line,) = [m for m in caplog.messages if m.startswith('image')]
+    assert line.startswith(f'image 1/1 {file}: 64x64 2 cats, 1 dog, ')
+    assert line.endswith('ms')
+    assert any(m.startswith('Speed: ') and m.endswith('at shape (1, 3, 64, 64)') for m in caplog.messages)
+    assert model.calls == [((1, 3, 64, 64), pytest.approx(100 / 255), pytest.approx(100 / 255), False)]
+
+
+def test_labels_are_normalised_to_the_picture_least_confident_first(tmp_path, network, run):
+    network(CAT, DOG_ON_CAT)
+    folder = run(picture(tmp_path / 'a.png', 320, 640), save_txt=True, save_conf=True, nosave=True)
+    assert files(folder) == ['labels/a.txt']
+    # 640x320 becomes 64x32 in 64x32: boxes grow tenfold. y from 25..35 to 250..350, cut at 320.
+    dog, cat = [2, 0.3125, 0.890625, 0.3125, 0.21875, 0.8], [0, 0.3125, 0.890625, 0.3125, 0.21875, 0.9]
+    np.testing.assert_allclose(table(folder / 'labels' / 'a.txt'), [dog, cat], atol=1e-6)
+    folder = run(tmp_path / 'a.png', save_txt=True)
+    assert [len(row) for row in table(folder / 'labels' / 'a.txt')] == [5, 5]
+    assert folder.name == 'exp2'
+
+
+def test_nothing_found_leaves_the_picture_as_it_is_and_no_labels(tmp_path, network, run, caplog):
+    network(FAINT)
+    with caplog.at_level('INFO', 'yolov5'):
+        folder = run(picture(tmp_path / 'a.png'), save_txt=True, save_crop=True)
+    assert files(folder) == ['a.png']
+    assert (cv2.imread(str(folder / 'a.png')) == 100).all()
+    assert any('64x64 (no detections), ' in m for m in caplog.messages)
+
+
+@pytest.mark.parametrize(('options', 'found'), [
+    ({}, [0, 0, 2]),
+    ({'conf_thres': 0.1}, [0, 0, 0, 2]),
+    ({'conf_thres': 0.6}, [0, 2]),
+    ({'classes': [2]}, [2]),
+    ({'agnostic_nms': True}, [0, 0]),
+    ({'max_det': 1}, [0]),
+])  # fmt: skip
+def test_options_of_suppression(tmp_path, network, run, options, found):
+    network(CAT, CAT_TOO, DOG_ON_CAT, FAINT)
+    folder = run(picture(tmp_path / 'a.png'), save_txt=True, nosave=True, **options)
+    assert sorted(row[0] for row in table(folder / 'labels' / 'a.txt')) == found
+
+
+def test_iou_thres_of_one_keeps_all(tmp_path, network, run):
+    network(CAT, [21, 30, 20, 10, 0.6, 1, 0, 0])
+    for iou, n in ((0.45, 1), (0.95, 2)):
+        folder = run(picture(tmp_path / 'a.png'), save_txt=True, nosave=True, iou_thres=iou)
+        assert len(table(folder / 'labels' / 'a.txt')) == n
+
+
+def test_crops_lie_by_class_and_are_taken_before_drawing(tmp_path, network, run):
+    network(CAT, CAT_TOO, DOG_ON_CAT, names=['a cat', 'cow', '../x/dog'])
+    folder = run(picture(tmp_path / 'a.png'), save_crop=True)
+    assert files(folder) == ['a.png', 'crops/__x_dog/a.jpg', 'crops/a cat/a.jpg', 'crops/a cat/a2.jpg']
+    crop = cv2.imread(str(folder / 'crops' / 'a cat' / 'a2.jpg'))
+    assert crop.shape == (21, 31, 3)  # 10 * 1.02 + 10 and 20 * 1.02 + 10 in whole pixels
+    assert np.abs(crop.astype(int) - 100).max() <= 2
+
+
+def test_labels_on_boxes(tmp_path, network, run):
+    network([30, 50, 20, 10, 0.9, 1, 0, 0])
+    dark = []
+    for options in ({}, {'hide_conf': True}, {'hide_labels': True}):
+        folder = run(picture(tmp_path / 'a.png', 320, 320), line_thickness=2, **options)
+        drawn = cv2.imread(str(folder / 'a.png'))
+        dark.append(int((drawn == colors(0, bgr=True)).all(2).sum()))
+    assert dark[0] > dark[1] + 100 > dark[2] + 200
+
+
+def test_video_keeps_rate_size_and_has_labels_by_frame(tmp_path, network, run, caplog):
+    network(CAT)
+    with caplog.at_level('INFO', 'yolov5'):
+        folder = run(video(tmp_path / 'v.avi'), save_txt=True, save_crop=True)
+    crops = [f'crops/cat/v_{i}.jpg' for i in (1, 2, 3, 4)]
+    assert files(folder) == [*crops, *(f'labels/v_{i}.txt' for i in (1, 2, 3, 4)), 'v.mp4']
+    out = cv2.VideoCapture(str(folder / 'v.mp4'))
+    assert [out.get(p) for p in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT)] == [10, 4]
+    assert [out.get(p) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)] == [64, 48]
+    assert sum(m.startswith('video 1/1 (') and '64x64 1 cat, ' in m for m in caplog.messages) == 4
+
+
+def test_vid_stride_keeps_the_duration(tmp_path, network, run):
+    network(CAT)
+    folder = run(video(tmp_path / 'v.avi', frames=6), vid_stride=2)
+    out = cv2.VideoCapture(str(folder / 'v.mp4'))
+    assert [out.get(p) for p in (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT)] == [5, 3]
+
+
+def test_results_of_files_with_one_name_do_not_overwrite_each_other(tmp_path, network, run, caplog):
+    network(CAT)
+    for name in ('x/a.png', 'y/a.png', 'y/a.jpg'):
+        picture(tmp_path / name)
+    video(tmp_path / 'x' / 'a.avi', frames=1)
+    with caplog.at_level('INFO', 'yolov5'):
+        folder = run(f'{tmp_path}/*/*', save_txt=True)
+    assert files(folder) == [
+        'a.mp4', 'a.png', 'a2.jpg', 'a3.png', 'labels/a.txt', 'labels/a2.txt', 'labels/a3.txt', 'labels/a_1.txt'
+    ]  # fmt: skip
+    assert sum('its results are named' in m for m in caplog.messages) == 2
+
+
+def test_pictures_that_opencv_can_not_write_become_jpegs(tmp_path, network, run):
+    network(CAT)
+    picture(tmp_path / 'a.jpg').rename(tmp_path / 'a.mpo')
+    assert files(run(tmp_path / 'a.mpo')) == ['a.jpg']
+
+
+def test_other_scripts_in_class_names_are_drawn(tmp_path, network, run, caplog):
+    network([30, 50, 20, 10, 0.9, 1, 0, 0], names=['кошка', 'b', 'c'])
+    with caplog.at_level('INFO', 'yolov5'):
+        folder = run(picture(tmp_path / 'a.png', 320, 320))
+    assert (cv2.imread(str(folder / 'a.png'))[205:225, 100:180] > 200).all(2).sum() > 50
+    assert any('1 кошка, ' in m for m in caplog.messages)
+
+
+def test_visualize_writes_a_folder_for_each_picture(tmp_path, network, run):
+    network(CAT)
+    folder = run(picture(tmp_path / 'a.png'), visualize=True, nosave=True)
+    assert files(folder) == ['a/stage0_Conv_features.npy', 'a/stage0_Conv_features.png']
+    assert np.load(folder / 'a' / 'stage0_Conv_features.npy').shape == (3, 64, 64)
+
+
+def test_augment_reaches_the_network(tmp_path, network, run):
+    model = network(CAT)
+    run(picture(tmp_path / 'a.png'), augment=True, nosave=True)
+    assert model.calls[0][3] is True
+
+
+@pytest.mark.parametrize(('imgsz', 'shape', 'said'), [
+    (128, (1, 3, 64, 128), None), ([96, 64], (1, 3, 32, 64), None), (100, (1, 3, 64, 128), 'no multiple'),
+])  # fmt: skip
+def test_image_sizes(tmp_path, network, run, caplog, imgsz, shape, said):
+    model = network(CAT)
+    run(picture(tmp_path / 'a.png', 32, 64), imgsz=imgsz, nosave=True)
+    assert model.calls[0][0] == shape
+    assert any('no multiple' in m for m in caplog.messages) == bool(said)
+
+
+def test_bad_files_are_left_out_and_counted(tmp_path, network, run, caplog):
+    network(CAT)
+    picture(tmp_path / 'in' / 'b.png')
+    (tmp_path / 'in' / 'a.jpg').write_text('x')
+    (tmp_path / 'in' / 'c.mp4').write_text('x')
+    assert files(run(tmp_path / 'in')) == ['b.png']
+    assert any('a.jpg: not a picture' in m for m in caplog.messages)
+    assert any('c.mp4: unreadable video' in m for m in caplog.messages)
+    assert caplog.messages[-1] == 'WARNING: 2 of 3 files had faults, see above'
+
+
+def test_only_bad_files_is_an_error_and_leaves_no_folder(tmp_path, network, run):
+    network(CAT)
+    (tmp_path / 'a.jpg').write_text('x')
+    with pytest.raises(DataError, match='none of its 1 files could be read'):
+        run(tmp_path / 'a.jpg', save_txt=True)
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_exist_ok_writes_into_the_same_folder_and_replaces(tmp_path, network, run):
+    network(CAT)
+    for _ in range(2):
+        folder = run(picture(tmp_path / 'a.png'), exist_ok=True, save_txt=True, name='mine')
+    assert folder == tmp_path / 'runs' / 'mine'
+    assert len(table(folder / 'labels' / 'a.txt')) == 1
+
+
+def test_names_of_the_data_are_shown_where_the_weights_have_only_numbers(tmp_path, network, run, caplog):
+    (tmp_path / 'd.yaml').write_text(json.dumps({'train': 'x', 'val': 'x', 'names': ['kitten', 'calf', 'puppy']}))
+    file = picture(tmp_path / 'a.png')
+    with caplog.at_level('INFO', 'yolov5'):
+        network(CAT, names=['0', '1', '2'])
+        run(file, data=tmp_path / 'd.yaml')
+        network(CAT)
+        run(file, data=tmp_path / 'd.yaml')
+        network(CAT, names=['class0', 'class1', 'class2'])
+        run(file)  # coco128.yaml has 80 classes: the numbers stay
+    lines = [m.split('64x64 ')[1].split(',')[0] for m in caplog.messages if m.startswith('image')]
+    assert lines == ['1 kitten', '1 cat', '1 class0']
+
+
+@pytest.mark.parametrize(('options', 'match'), [
+    ({'classes': [1, 3]}, r'--classes 3: no such class. The weights know 3 classes, 0 to 2'),
+    ({'imgsz': [1, 2, 3]}, r'--imgsz \[1, 2, 3\]'),
+    ({'imgsz': 0}, r'--imgsz \[0\]'),
+    ({'conf_thres': 25}, '--conf-thres 25: not between'),
+    ({'iou_thres': -1}, '--iou-thres -1: not between'),
+    ({'max_det': 0}, '--max-det 0: too small'),
+    ({'line_thickness': 0}, '--line-thickness 0: too small'),
+    ({'vid_stride': 0}, '--vid-stride 0'),
+    ({'device': 'tpu'}, '--device tpu'),
+    ({'save_text': True}, 'save_text: no such option. Did you mean save_txt'),
+])  # fmt: skip
+def test_wrong_options_are_named_and_nothing_is_written(tmp_path, network, run, options, match):
+    network(CAT)
+    with pytest.raises(UsageError, match=match):
+        run(picture(tmp_path / 'a.png'), **options)
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_a_missing_source_is_named_before_the_weights_are_read(tmp_path, run):
+    with pytest.raises(DataError, match='gone.jpg: no such file'):
+        run('gone.jpg', weights='no_such_weights.pt')
+
+
+def test_a_stream_is_refused_by_name(run):
+    with pytest.raises(UsageError, match='webcams and streams'):
+        run('0')
+
+
+def test_a_picture_with_an_address_is_downloaded(tmp_path, network, run, monkeypatch):
+    network(CAT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('utils.downloads.safe_download', lambda file, url: picture(Path(file)))
+    assert files(run('https://host/some/a%20b.png?size=1')) == ['a b.png']
+
+
+def test_without_a_display_view_img_says_so_and_goes_on(tmp_path, network, run, monkeypatch, caplog):
+    network(CAT)
+    monkeypatch.delenv('DISPLAY', raising=False)
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
+    assert files(run(picture(tmp_path / 'a.png'), view_img=True)) == ['a.png']
+    assert any('--view-img: no display' in m for m in caplog.messages)
+
+
+def test_with_a_display_pictures_are_shown(tmp_path, network, run, monkeypatch):
+    shown = []
+    monkeypatch.setattr(detect, 'can_show', lambda: True)
+    monkeypatch.setattr(cv2, 'imshow', lambda title, im: shown.append((os.path.basename(title), im.shape)))
+    monkeypatch.setattr(cv2, 'waitKey', lambda ms: shown.append(ms))
+    network(CAT)
+    run(picture(tmp_path / 'a.png'), view_img=True, nosave=True)
+    assert shown == [('a.png', (64, 64, 3)), 1]
+
+
+def test_half_on_the_cpu_says_what_is_done(tmp_path, network, run, caplog):
+    network(CAT)
+    run(picture(tmp_path / 'a.png'), half=True, device='cpu', nosave=True)
+    assert any('--half needs a GPU' in m for m in caplog.messages)
+
+
+def test_a_full_disk_leaves_no_half_picture(tmp_path, network, run, monkeypatch):
+    def full(path, data):
+        with open(path, 'wb') as f:
+            f.write(data[:10])
+        raise OSError(28, 'No space left on device', str(path))
+
+    network(CAT)
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(OSError, match='No space'):
+        run(picture(tmp_path / 'a.png'))
+    assert files(tmp_path / 'runs') == []
