@@ -52,7 +52,12 @@ class LoaderOptions:
 
 
 def create_dataloader(
-    path: str | Path | Sequence[str | Path] | LabelSet, imgsz: int, batch_size: int, stride: int = 32, **options
+    path: str | Path | Sequence[str | Path] | LabelSet,
+    imgsz: int,
+    batch_size: int,
+    stride: int = 32,
+    single_cls: bool = False,
+    **options,
 ) -> tuple[DataLoader, LoadImagesAndLabels]:
     """A loader and its data set.
 
@@ -60,13 +65,14 @@ def create_dataloader(
         path: a split's folder, list file or several of them, or its labels already read.
         imgsz: side of the network's input in pixels, a multiple of `stride`.
         batch_size: of this rank.
-        options: those of `LoaderOptions`.
+        single_cls: make every class 0.
+        options: the others of `LoaderOptions`.
 
     Raises:
         DataError: nothing usable is there.
         UsageError: an option's value is out of range.
     """
-    options = LoaderOptions(**options)
+    options = LoaderOptions(single_cls, **options)
     if options.seed < 0:
         raise UsageError(f'--seed {options.seed}: negative', 'give 0 or more')
     if not isinstance(path, LabelSet):

@@ -30,6 +30,8 @@ AHEAD = 2  # batches that each worker has to do or has done
 PARENT_CHECK = 5.0  # seconds between looks at whether the parent still lives
 GOODBYE = 2.0  # seconds the workers have for ending by themselves
 
+_PARENTS_ENDS: weakref.WeakSet[Connection] = weakref.WeakSet()  # of all pools: what a forked worker has to close
+
 Load = Callable[[Any], tuple]  # task -> (pictures: uint8 array, anything picklable, ...)
 
 
@@ -50,7 +52,8 @@ class WorkerPool:
         context = multiprocessing.get_context('fork')
         for number in range(workers):
             ours, theirs = context.Pipe()
-            args = theirs, [*self.connections, ours], self.slots, load, prepare, os.getpid()
+            _PARENTS_ENDS.add(ours)
+            args = theirs, self.slots, load, prepare, os.getpid()
             process = context.Process(target=_work, args=args, name=f'loader-{number}', daemon=True)
             process.start()
             theirs.close()
@@ -161,7 +164,6 @@ def _end(processes: list[BaseProcess], connections: list[Connection], owner: int
 
 def _work(
     connection: Connection,
-    inherited: list[Connection],
     slots: list[mmap.mmap],
     load: Load,
     prepare: Callable[[Any], None] | None,
@@ -170,8 +172,8 @@ def _work(
     """A worker's life: answer tasks until the parent closes the pipe or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for other in inherited:  # as long as we hold these, their workers would not see the parent's end
-        other.close()
+    for inherited in list(_PARENTS_ENDS):  # held here, they would hide from their workers that the parent let go
+        inherited.close()
     cv2.setNumThreads(0)  # one core for each worker
     try:
         while True:

@@ -1,0 +1,1 @@
+"""Speed measurements: `python -m benchmarks.NAME`; each prints what it measured. Nothing here is a test."""
