@@ -58,9 +58,10 @@ def _model_parts(model: Bag, path: Path) -> dict[str, Any]:
     config = _plain(model.attrs['yaml'])
     names, nc = model.attrs['names'], int(config['nc'])
     names = [str(name) for name in (names.values() if isinstance(names, dict) else names)]
-    hyp = model.attrs.get('hyp')
+    hyp, file = model.attrs.get('hyp'), model.attrs.get('yaml_file')
     return {
         'config': config,
+        'config_name': file if type(file) is str else '',
         'state': _state(model),
         'names': names if len(names) == nc else [f'class{i}' for i in range(nc)],
         'stride': [float(v) for v in np.ravel(detect.attrs['stride'])],

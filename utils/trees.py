@@ -1,12 +1,13 @@
 """Nested data with arrays in it <-> JSON plus a flat dict of arrays, for files that keep the two apart.
 
 JSON has no arrays of numbers, no tuples and only text as keys. These travel as objects with one special key:
-{"$tensor": name}, {"$tuple": [...]}, {"$dict": [[key, value], ...]}. Nothing else is special.
+{"$tensor": name}, {"$tuple": [...]}, {"$dict": [[key, value], ...]}. Paths become text.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         return {'$tensor': name}
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, PurePath):
+        value = str(value)
     if type(value) in _SCALARS:
         return value
     if type(value) in (list, tuple):

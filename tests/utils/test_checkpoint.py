@@ -21,7 +21,8 @@ import safetensors.numpy
 
 from tests.utils.pt_files import write_pt
 from utils import checkpoint
-from utils.checkpoint import Checkpoint, describe, intersect_dicts, load_checkpoint, save_checkpoint, strip_optimizer
+from utils.checkpoint import Checkpoint, intersect_dicts, load_checkpoint, save_checkpoint, strip_optimizer
+from utils.checkpoint_report import describe
 from utils.errors import ResourceError, WeightsError
 from utils.paths import ROOT
 from utils.pt_reader import Bag
@@ -52,7 +53,7 @@ def small(seed: int = 0, **changes: Any) -> Checkpoint:
     anchors = np.arange(8, dtype=np.float32).reshape(2, 2, 2) + 1
     full = Checkpoint(
         CONFIG, state, ['cat', 'dog'], [8.0, 16.0], anchors, {'lr0': 0.01}, 7, 0.25,
-        {k: np.asarray(v + v.dtype.type(1)) for k, v in state.items()}, 800, optimizer, trainer, '2024-01-01',
+        {k: np.asarray(v + v.dtype.type(1)) for k, v in state.items()}, 800, optimizer, trainer, '2024-01-01', 'n.yaml',
     )  # fmt: skip
     return replace(full, **changes)
 
@@ -112,6 +113,14 @@ def test_state_is_stored_in_float32(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back['a'], [1.5, 2])
 
 
+def test_what_training_hands_over_is_made_plain(tmp_path: Path) -> None:
+    loose = small(names=('a', 'b'), stride=np.float32([8, 16]), best_fitness=np.float32(0.5), trainer={'p': tmp_path})
+    save_checkpoint(tmp_path / 'x', loose)
+    back = load_checkpoint(tmp_path / 'x')
+    assert (back.names, back.stride, back.best_fitness) == (['a', 'b'], [8.0, 16.0], 0.5)
+    assert back.trainer == {'p': str(tmp_path)}
+
+
 def test_any_safetensors_reader_can_use_the_file(file: Path) -> None:
     arrays = safetensors.numpy.load_file(file)
     np.testing.assert_array_equal(arrays['state/model.0.weight'], small().state['model.0.weight'])
@@ -132,7 +141,8 @@ def test_strip_optimizer(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     stripped, full = load_checkpoint(file), small()
     assert_same(stripped.state, full.ema)
     assert (stripped.epoch, stripped.ema, stripped.optimizer, stripped.trainer) == (-1, None, None, {})
-    assert (stripped.names, stripped.hyp, stripped.config) == (full.names, full.hyp, full.config)
+    for name in ('names', 'hyp', 'config', 'config_name', 'stride', 'anchors', 'date'):
+        assert_same(getattr(stripped, name), getattr(full, name))
     assert f'{file.stat().st_size / 1e6:.1f} MB' in caplog.text
 
 
@@ -353,7 +363,12 @@ def official(head: str = 'models.yolo.Detect', **top: Any) -> dict:
     detect = module(head, {}, {'anchors': anchors, 'anchor_grid': anchors}, stride=stride)
     layers = {'0': module('models.common.Conv', children=conv), '1': detect}
     sequential = module('torch.nn.modules.container.Sequential', children=layers)
-    attrs = {'yaml': {**CONFIG, 'ch': 3}, 'names': ['a', 'b'], 'hyp': {'lr0': 0.1}} | top.pop('attrs', {})
+    attrs = {
+        'yaml_file': 'yolov5n.yaml',
+        'yaml': {**CONFIG, 'ch': 3},
+        'names': ['a', 'b'],
+        'hyp': {'lr0': 0.1},
+    } | top.pop('attrs', {})
     model = module(top.pop('kind', 'models.yolo.Model'), children={'model': sequential}, **attrs)
     return {'epoch': -1, 'model': model, 'ema': None, 'updates': None, 'optimizer': None, 'date': 'today', **top}
 
@@ -370,6 +385,7 @@ def test_official_file(tmp_path: Path) -> None:
     assert ckpt.state['model.0.bn.num_batches_tracked'] == 3
     assert (ckpt.names, ckpt.stride, ckpt.anchors.shape) == (['a', 'b'], [8.0, 16.0], (2, 3, 2))
     assert (ckpt.hyp, ckpt.epoch, ckpt.date, ckpt.ema) == ({'lr0': 0.1}, -1, 'today', None)
+    assert ckpt.config_name == 'yolov5n.yaml'
     assert ckpt.config['head'][0] == [[0, 1], 1, 'Detect', ['nc', 'anchors']]
 
 
@@ -433,6 +449,7 @@ def test_describe() -> None:
 def test_describe_keeps_the_terminal_clean() -> None:
     text = describe(small(names=['\x1b[2J', 'dog\nepoch fake']))
     assert '\x1b' not in text
+    assert 'dog?epoch fake' in text
 
 
 def command(*argv: str) -> subprocess.CompletedProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,10 @@ def test_paths_that_read_the_same_stay_apart() -> None:
     assert len(arrays) == 2
     back = join_tree(text, arrays)
     assert (back['a/b'], back['a']['b']) == (1, 2)
+
+
+def test_paths_become_text() -> None:
+    assert join_tree(*split_tree([Path('runs/exp')])) == ['runs/exp']
 
 
 def test_numpy_scalars_become_plain_numbers() -> None:
