@@ -26,7 +26,7 @@ MENDED_TEXTS = {'duplicate_polygons', 'polygon_and_box', 'box_then_polygon'}
 MENDED_PICTURES = {'end_marker_cut'}
 
 
-def judge(tmp_path: Path, case: dict, picture: bytes | tuple[int, int] | None, text: str | None) -> Checked:
+def judge(tmp_path: Path, picture: bytes | tuple[int, int] | None, text: str | None) -> Checked:
     """Check a picture (its bytes, or its height and width) beside a label file with this text."""
     image, label = tmp_path / 'images/a.jpg', tmp_path / 'labels/a.txt'
     image.parent.mkdir()
@@ -61,7 +61,7 @@ def compare(checked: Checked, case: dict) -> None:
 @pytest.mark.parametrize('name', [name for name in LABELS['texts'] if name not in MENDED_TEXTS])
 def test_texts(tmp_path, name):
     case = LABELS['texts'][name]
-    compare(judge(tmp_path, case, (40, 60), case['text']), case)
+    compare(judge(tmp_path, (40, 60), case['text']), case)
 
 
 @pytest.mark.parametrize('name', [name for name in LABELS['pictures'] if name not in MENDED_PICTURES])
@@ -69,12 +69,12 @@ def test_pictures(tmp_path, name):
     case = LABELS['pictures'][name]
     picture = tuple(case['hw']) if case['hw'] else b'this is text'
     text = '0 0.5 0.5 0.25 0.25\n'
-    compare(judge(tmp_path, case, picture, text), case)
+    compare(judge(tmp_path, picture, text), case)
 
 
 def test_duplicate_polygons_lose_the_copy_not_the_file(tmp_path):
     case = LABELS['texts']['duplicate_polygons']
-    checked = judge(tmp_path, case, (40, 60), case['text'])
+    checked = judge(tmp_path, (40, 60), case['text'])
     np.testing.assert_allclose(checked.labels, [[0, 0.25, 0.35, 0.3, 0.5]], atol=1e-7)
     assert len(checked.polygons) == 1
     assert checked.counts['duplicates'] == 1
@@ -82,7 +82,7 @@ def test_duplicate_polygons_lose_the_copy_not_the_file(tmp_path):
 
 def test_a_box_among_polygons_is_a_box(tmp_path):
     case = LABELS['texts']['polygon_and_box']
-    checked = judge(tmp_path, case, (40, 60), case['text'])
+    checked = judge(tmp_path, (40, 60), case['text'])
     np.testing.assert_allclose(checked.labels[0], case['labels'][0], atol=1e-7)
     np.testing.assert_allclose(checked.labels[1], [1, 0.5, 0.5, 0.2, 0.4], atol=1e-7)  # there: 1 0.35 0.45 0.3 0.1
 
@@ -90,7 +90,7 @@ def test_a_box_among_polygons_is_a_box(tmp_path):
 def test_a_cut_end_mark_is_kept_and_not_mended(tmp_path):
     case = LABELS['pictures']['end_marker_cut']
     Image.fromarray(np.full((*case['hw'], 3), 120, np.uint8)).save(whole := tmp_path / 'whole.jpg')
-    compare(judge(tmp_path, case, whole.read_bytes()[:-2], None), case)
+    compare(judge(tmp_path, whole.read_bytes()[:-2], None), case)
 
 
 def test_paths():

@@ -20,7 +20,7 @@ from utils.data.labels import (
     verify_image_label,
 )
 from utils.data.report import problem_table
-from utils.errors import DataError
+from utils.errors import DataError, run_main
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -173,6 +173,16 @@ def test_a_class_the_yaml_does_not_name_stops_the_run(data_set):
         read_labels(root / 'images/train', nc=3)
     assert '(3 of them)' in error.value.mend
     assert len(read_labels(root / 'images/train', nc=None)) == 3  # as with --single-cls
+
+
+def test_a_wrong_class_is_one_line_and_exit_code_1(data_set, capsys):
+    root = data_set(a='5 .5 .5 .1 .1')
+    assert run_main(lambda argv: read_labels(root / 'images/train', nc=2), []) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f'Error: {root}/labels/train/a.txt line 1: class 5 is outside 0..1 (1 such file). '
+        'Mend the labels, or the names in the data set YAML (2 of them)'
+    )
 
 
 def test_not_one_usable_picture(data_set):

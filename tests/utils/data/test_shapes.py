@@ -57,7 +57,7 @@ def test_labels_fit_what_is_painted():
         assert label == kind
         # Painted edges are soft, or drawn up to 2 pixels wide.
         np.testing.assert_allclose(corners, [x.min(), y.min(), x.max() + 1, y.max() + 1], atol=3.5)
-        if 0 <= outline.min() and outline.max() <= size:
+        if outline.min() >= 0 and outline.max() <= size:
             np.testing.assert_allclose(corners, [*outline.min(0), *outline.max(0)], atol=2)
 
 
