@@ -12,7 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import IO
@@ -54,8 +54,8 @@ def attempt_download(file: str | Path, repo: str = 'ultralytics/yolov5', release
     """The weights file that `file` means, downloaded first if it is an address or a missing official release.
 
     Args:
-        file: a path, an http(s) address, or an official name in any folder (weights/yolov5s.pt); without a suffix,
-            .safetensors and .pt are tried too. A bare name is also looked for in the project's root.
+        file: a path, an http(s) address, or an official name in any folder (weights/yolov5s.pt). Where there is
+            no best.pt or best, best.safetensors will do; a bare name is also looked for in the project's root.
         repo, release: where official weights are, on GitHub.
         host: another server with the same paths; by default the environment variable YOLOV5_DOWNLOADS, else GitHub.
 
@@ -67,11 +67,11 @@ def attempt_download(file: str | Path, repo: str = 'ultralytics/yolov5', release
     if is_url(name):
         return check_file(name, error=WeightsError)
     path = Path(name).expanduser()
-    suffixes = ('',) if path.suffix else ('', '.safetensors', '.pt')
-    for folder in (Path(), ROOT):
-        for suffix in suffixes:
-            if (candidate := folder / f'{path}{suffix}').is_file():
-                return candidate
+    for candidate in _candidates(path):
+        if candidate.is_file():
+            if candidate.suffix != path.suffix:
+                LOGGER.info(f'{name}: taking {candidate}')
+            return candidate
     if path.is_dir():
         raise WeightsError(f'{name}: is a folder', 'give the weights file inside it')
     if path.name in OFFICIAL:
@@ -81,6 +81,13 @@ def attempt_download(file: str | Path, repo: str = 'ultralytics/yolov5', release
         return safe_download(path, url, min_bytes=1e5, check=_no_weights)
     known = ', '.join(OFFICIAL)
     raise WeightsError(f'{name}: no such weights file', f'give a checkpoint or one that can be downloaded: {known}')
+
+
+def _candidates(path: Path) -> Iterator[Path]:
+    """Where weights may be: as given or in the root; without a suffix, or with ours for .pt (best.pt is a habit)."""
+    suffixes = {'': ('', '.safetensors', '.pt'), '.pt': ('.pt', '.safetensors')}.get(path.suffix, (path.suffix,))
+    for folder in (Path(), ROOT):
+        yield from (folder / f'{str(path).removesuffix(path.suffix)}{suffix}' for suffix in suffixes)
 
 
 def check_file(file: str | Path, suffix: str = '', error: type[UserError] = DataError) -> Path:

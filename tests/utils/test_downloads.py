@@ -293,6 +293,9 @@ def test_weights_that_are_there() -> None:
     assert attempt_download(' "best" ') == Path('best')
     assert attempt_download('c') == Path('c.safetensors')
     assert attempt_download('d') == Path('d.pt')
+    assert attempt_download('c.pt') == Path('c.safetensors')
+    with pytest.raises(WeightsError):
+        attempt_download('d.safetensors')
     assert attempt_download('yolov5s.pt') == Path('yolov5s.pt')
     assert attempt_download(Path('a/b.pt').absolute()) == Path('a/b.pt').absolute()
 
