@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import time
@@ -80,7 +81,8 @@ def read_labels(
             label_cache.save(places, key, labels)
     LOGGER.info(summary(labels, name, time.perf_counter() - start))
     if labels.problems:
-        LOGGER.warning(problem_table(labels.problems))
+        harmless = all(problem.action == BACKGROUND for problem in labels.problems)
+        LOGGER.log(logging.INFO if harmless else logging.WARNING, problem_table(labels.problems))
     _refuse_unusable(labels, split, nc)
     if need_labels and not len(labels.labels.values):
         raise DataError(f'{split}: {len(labels)} pictures, no labels', f'put them where {files[0]} would be')
