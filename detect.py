@@ -112,16 +112,16 @@ def detect(opt: DetectOptions) -> Path:
 
 
 def start(opt: DetectOptions) -> Job:
-    """Check the options, find the source, load the model, make the run's folder."""
-    from utils.checkpoint import attempt_load
-    from utils.data.sources import LoadImages
-    from utils.device import describe_device, select_device
-    from utils.imgsz import check_img_size
-
+    """Check the options, find the source, load the model, choose the run's folder."""
     opt.weights = [opt.weights] if isinstance(opt.weights, (str, Path)) else list(opt.weights)
     LOGGER.info(colorstr('detect: ') + describe_options(opt))
     check_options(opt)
-    sources = LoadImages(find_source(opt.source), vid_stride=opt.vid_stride)  # before the model: a typo shows at once
+    sources = open_sources(opt)  # before the model is loaded: a typo shows at once
+
+    from utils.checkpoint import attempt_load
+    from utils.device import describe_device, select_device
+    from utils.imgsz import check_img_size
+
     device = select_device(opt.device)
     LOGGER.info(describe_device(device))
     model = attempt_load(opt.weights, device)
@@ -151,17 +151,18 @@ def check_options(opt: DetectOptions) -> None:
             raise UsageError(f'{name} {value}: not between 0 and 1', 'use for example 0.25 and 0.45')
 
 
-def find_source(source: Any) -> Any:
-    """The source, the file of an address downloaded, the folder of a bare name looked for in the project's root too."""
-    from utils.data.sources import is_media
+def open_sources(opt: DetectOptions) -> LoadImages:
+    """The pictures and videos of --source; an address is downloaded, a bare name is looked for in the root too."""
+    from utils.data.sources import LoadImages, is_media
     from utils.downloads import check_file, is_url, url2file
 
-    if not isinstance(source, (str, Path)):
-        return source
-    if is_url(source) and is_media(url2file(str(source))):
-        return check_file(source)
-    in_root = ROOT / source
-    return in_root if not os.path.exists(source) and in_root.exists() else source
+    source = opt.source
+    if isinstance(source, (str, Path)):
+        if is_url(source) and is_media(url2file(str(source))):
+            source = check_file(source)
+        elif not os.path.exists(source) and (ROOT / source).exists():
+            source = ROOT / source
+    return LoadImages(source, vid_stride=opt.vid_stride)
 
 
 def class_names(model: Any, opt: DetectOptions) -> list[str]:

@@ -59,9 +59,10 @@ class VideoSink:
             self.close()
             height, width = im.shape[:2]
             code = cv2.VideoWriter_fourcc(*'mp4v')
-            self._path, self._writer = path, cv2.VideoWriter(str(path), code, fps or FALLBACK_FPS, (width, height))
-            if not self._writer.isOpened():
-                raise ResourceError(f'{path}: OpenCV can not write it', 'check the folder, the disk and the frame size')
+            writer = cv2.VideoWriter(str(path), code, fps or FALLBACK_FPS, (width, height))
+            if not writer.isOpened():
+                raise ResourceError(f'{path}: OpenCV can not make it', 'check the folder, the disk and the frame size')
+            self._path, self._writer = path, writer
         self._writer.write(im)
 
     def close(self) -> None:

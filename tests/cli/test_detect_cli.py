@@ -1,0 +1,134 @@
+"""detect.py as its users start it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from utils.paths import ROOT
+
+pytest.importorskip('oneflow')
+
+
+def detect(*words, cwd):
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'detect.py'), *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """A checkpoint of an untrained yolov5n with two classes that finds everything everywhere."""
+    import oneflow as flow
+
+    from models.yolo import Model
+    from utils.checkpoint import Checkpoint, save_checkpoint, state_arrays
+
+    flow.manual_seed(0)
+    model = Model('yolov5n.yaml', nc=2)
+    for level in model.detect.m:
+        with flow.no_grad():
+            level.bias.copy_(flow.zeros_like(level.bias))
+    path = tmp_path_factory.mktemp('weights') / 'tiny.safetensors'
+    anchors = model.detect.anchors.numpy()
+    stride = [float(s) for s in model.stride]
+    save_checkpoint(path, Checkpoint(model.yaml, state_arrays(model), ['cat', 'dog'], stride, anchors))
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    (tmp_path / 'in').mkdir()
+    for i in range(2):
+        im = np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / 'in' / f'{i}.png'), im)
+    return tmp_path / 'in'
+
+
+def test_pictures_to_a_numbered_folder(tmp_path, weights, pictures):
+    words = (
+        '--weights',
+        weights,
+        '--source',
+        'in',
+        '--img',
+        64,
+        '--conf',
+        0.1,
+        '--save-txt',
+        '--save-conf',
+        '--max-det',
+        5,
+    )
+    for name in ('exp', 'exp2'):
+        done = detect(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f'Results saved to runs/detect/{name}' in done.stderr
+    for folder in ('exp', 'exp2'):
+        results = tmp_path / 'runs' / 'detect' / folder
+        assert sorted(f.name for f in results.iterdir()) == ['0.png', '1.png', 'labels']
+        assert np.loadtxt(results / 'labels' / '0.txt').shape == (5, 6)
+    assert 'image 2/2 in/1.png: 64x64 ' in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert done.stdout == ''
+
+
+@pytest.mark.parametrize(('words', 'code', 'said'), [
+    (['--soruce', 'x'], 2, 'unrecognized arguments: --soruce'),
+    (['--source', 'gone.jpg'], 1, 'Error: gone.jpg: no such file or folder'),
+    (['--source', '0'], 2, 'Error: 0: webcams and streams'),
+    (['--source', 'rtsp://camera/1'], 2, 'Error: rtsp://camera/1: webcams and streams'),
+    (['--source', 'in', '--weights', 'gone.pt'], 1, 'gone.pt: no such weights file'),
+    (['--source', 'in', '--weights', 'in/0.png'], 1, 'in/0.png'),
+    (['--source', 'in', '--conf', 'high'], 2, "argument --conf-thres: invalid float value: 'high'"),
+    (['--source', 'in', '--iou', '45'], 2, '--iou-thres 45.0: not between 0 and 1'),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_an_exit_code(tmp_path, pictures, words, code, said):
+    done = detect(*words, cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.startswith('Error: ')]
+    assert done.returncode == code, done.stderr
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert 'Traceback' not in done.stderr
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = detect('--source', 'gone.jpg', '--debug', cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'Traceback' in done.stderr
+
+
+def test_a_broken_video_is_one_line(tmp_path, weights):
+    (tmp_path / 'v.mp4').write_bytes(b'\0\0\0\x18ftypmp42' + b'\0' * 200)
+    done = detect('--weights', weights, '--source', 'v.mp4', cwd=tmp_path)
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if 'v.mp4' in line and not line.startswith('detect: ')] == [
+        'video 1/1 v.mp4: unreadable video. See whether a player shows it',
+        'Error: v.mp4: none of its 1 files could be read. See the lines above',
+    ]
+    assert 'moov' not in done.stderr
+
+
+def test_help_names_every_option(tmp_path):
+    done = detect('--help', cwd=tmp_path)
+    assert done.returncode == 0
+    for option in ('--weights', '--source', '--data', '--imgsz', '--conf-thres', '--iou-thres', '--max-det', '--device',
+                   '--view-img', '--save-txt', '--save-conf', '--save-crop', '--nosave', '--classes', '--agnostic-nms',
+                   '--augment', '--visualize', '--project', '--name', '--exist-ok', '--line-thickness', '--hide-labels',
+                   '--hide-conf', '--half', '--vid-stride'):  # fmt: skip
+        assert option in done.stdout
+
+
+def test_the_script_imports_nothing_slow_before_it_starts():
+    code = 'import sys, detect; print([m for m in ("oneflow", "cv2", "matplotlib", "pandas") if m in sys.modules])'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == '[]'
