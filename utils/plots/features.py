@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from utils.log import LOGGER
-from utils.plots.figure import new_figure, save_figure
+
+COLUMNS = 8
+TILE = 200  # longer side of a channel's picture, pixels
+GAP = 6
 
 
 def feature_visualization(
@@ -17,6 +21,7 @@ def feature_visualization(
     """Draw the first channels of a feature map and keep the map itself.
 
     Writes stage<stage>_<type>_features.png and .npy; a map of one pixel, or the Detect layer's output, is left out.
+    Each channel is coloured from its own least to its own greatest value.
 
     Args:
         x: (batch, channels, h, w) tensor or array; the first picture of the batch is drawn.
@@ -33,11 +38,29 @@ def feature_visualization(
         return
     file = Path(save_dir) / f'stage{stage}_{module_type.split(".")[-1]}_features.png'
     n = min(n, channels)
-    figure, axes = new_figure(math.ceil(n / 8), min(n, 8), (8, math.ceil(n / 8)))
-    for ax in axes.flat:
-        ax.axis('off')
-    for ax, channel in zip(axes.flat, maps[:n]):
-        ax.imshow(channel)
     LOGGER.info(f'Saving {file}... ({n}/{channels})')
-    save_figure(figure, file, 300)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # By hand: matplotlib needs a second for 32 axes, and a network has two dozen layers.
+    cv2.imwrite(str(file), _mosaic([_colored(channel) for channel in maps[:n]]))
     np.save(file.with_suffix('.npy'), maps)
+
+
+def _colored(channel: np.ndarray) -> np.ndarray:
+    """One channel (h, w) as a picture (h', w', 3) BGR whose longer side is TILE."""
+    span = np.ptp(channel) or 1
+    grey = ((channel - channel.min()) / span * 255).round().astype(np.uint8)
+    scale = TILE / max(grey.shape)
+    size = [max(round(side * scale), 1) for side in grey.shape[::-1]]
+    grey = cv2.resize(grey, size, interpolation=cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA)
+    return cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)
+
+
+def _mosaic(tiles: list[np.ndarray]) -> np.ndarray:
+    """Tiles of one size, row by row, on white."""
+    height, width = (side + GAP for side in tiles[0].shape[:2])
+    rows, columns = math.ceil(len(tiles) / COLUMNS), min(len(tiles), COLUMNS)
+    canvas = np.full((rows * height + GAP, columns * width + GAP, 3), 255, np.uint8)
+    for i, tile in enumerate(tiles):
+        y, x = i // COLUMNS * height + GAP, i % COLUMNS * width + GAP
+        canvas[y : y + height - GAP, x : x + width - GAP] = tile
+    return canvas
