@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,7 +179,7 @@ def build_model(run: Run) -> None:
         run.model = Model(opt.cfg or checkpoint.config, ch=3, nc=run.nc, anchors=anchors)
         exclude = ('anchor',) if opt.cfg or anchors else ()
         state = intersect_dicts(checkpoint.state, run.model.state_dict(), exclude=exclude)
-        load_state(run.model, state)
+        load_state(run.model, state, opt.weights, strict=False)
         LOGGER.info(f'Transferred {len(state)}/{len(run.model.state_dict())} items from {opt.weights}')
     else:
         run.model = Model(opt.cfg, ch=3, nc=run.nc, anchors=anchors)
@@ -189,6 +190,8 @@ def build_model(run: Run) -> None:
 
 def build_loaders(run: Run) -> None:
     """The training and validation loaders, the labels checked and drawn, the anchors fitted to them."""
+    import numpy as np
+
     from utils.anchors import check_anchors
     from utils.data.labels import labels_to_class_weights
     from utils.data.loader import create_dataloader
@@ -207,7 +210,7 @@ def build_loaders(run: Run) -> None:
         workers=opt.workers * 2, prefix='val: ', **common,
     )  # fmt: skip
     if not opt.noplots:
-        plot_labels(run.dataset.labels, run.names, run.folder)
+        plot_labels(np.concatenate(run.dataset.labels), run.names, run.folder)
     if not opt.noautoanchor:
         check_anchors(run.dataset, run.model, thr=run.hyp['anchor_t'], imgsz=run.imgsz)
     run.model.class_weights = labels_to_class_weights(run.dataset.labels, run.nc) * run.nc
@@ -252,13 +255,15 @@ def announce(run: Run) -> None:
 
 def train_epoch(run: Run) -> None:
     """One pass over the training pictures."""
+    from utils.data.labels import labels_to_image_weights
     from utils.plots import plot_images
     from utils.progress import TrainProgress
 
     run.callbacks.run('on_train_epoch_start')
     run.model.train()
     if run.opt.image_weights:
-        run.dataset.weigh_images(run.model.class_weights * (1 - run.maps) ** 2 / run.nc)
+        weights = run.model.class_weights * (1 - run.maps) ** 2 / run.nc  # rare and badly found classes count more
+        run.train_loader.weights = labels_to_image_weights(run.dataset.labels, run.nc, weights)
     run.train_loader.set_epoch(run.epoch)
     run.optimizer.zero_grad()  # what an unfinished accumulation left over is dropped
     with TrainProgress(run.train_loader, run.epoch, run.opt.epochs, run.device) as progress:
@@ -285,20 +290,19 @@ def train_batch(run: Run, images: Any, targets: Any, iteration: int) -> tuple[An
     Returns:
         The images as trained on (float, 0 to 1, on the device) and the loss parts (3,), still on the device.
     """
-    from utils.data.loader import to_device
-    from utils.optim import clip_gradients
+    import oneflow as torch
+
+    from utils.optim import clipped_step
 
     run.schedule.before_batch(run.epoch, iteration)
-    images = to_device(images, run.device)
+    images = torch.from_numpy(images).to(run.device).float() / 255
     if run.opt.multi_scale:
         images = rescale(images, run.imgsz, grid_size(run.model), (run.opt.seed, iteration))
     loss, items = run.compute_loss(run.model(images), targets)
     (loss * 4 if run.opt.quad else loss).backward()
     if run.schedule.step_due(iteration):
-        clip_gradients(run.model)
-        run.optimizer.step()
         run.callbacks.run('on_before_zero_grad')
-        run.optimizer.zero_grad()
+        clipped_step(run.optimizer, run.model)
         run.ema.update(run.model)
         run.callbacks.run('optimizer_step')
     return images, items
@@ -370,6 +374,8 @@ def pack(run: Run) -> Any:
 
     return Checkpoint(
         config=run.model.yaml,
+        config_name=run.model.yaml_file,
+        date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
         state=state_arrays(run.model),
         names=run.names,
         stride=[float(s) for s in run.model.stride],
@@ -377,7 +383,7 @@ def pack(run: Run) -> Any:
         hyp=run.hyp,
         epoch=run.epoch,
         best_fitness=run.stopper.best_fitness,
-        ema=run.ema.to_numpy(),
+        ema=state_arrays(run.ema.ema),
         ema_updates=run.ema.updates,
         optimizer=optimizer_to_numpy(run.optimizer),
         trainer={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class TrainProgress:
 
     def __enter__(self) -> TrainProgress:
         LOGGER.info(('\n' + '%11s' * len(HEADER)) % HEADER)
-        self._bar = tqdm(self.loader, total=len(self.loader), bar_format=BAR_FORMAT)
+        self._bar = progress_bar(self.loader)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -63,7 +64,7 @@ class TrainProgress:
         if len(self._pending) >= self.interval:
             self._read()
             row = (f'{self.epoch}/{self.epochs - 1}', memory_used(), *self._mean(), instances, size)
-            self._bar.set_description(('%11s' * 2 + '%11.4g' * 5) % row)
+            self._bar.set_description(('%11s' * 2 + '%11.4g' * 5) % row, refresh=False)
 
     def mean_losses(self) -> tuple[float, float, float]:
         """Mean box, objectness and class loss of the batches so far."""
@@ -86,6 +87,14 @@ class TrainProgress:
             self._sum += values
             self._count += 1
         self._pending.clear()
+
+
+def progress_bar(loader: Any, title: str = '') -> tqdm:
+    """A bar over a loader; where stderr is a file or a pipe, at most one line in five seconds."""
+    interval = 0.1 if sys.stderr.isatty() else 5
+    return tqdm(
+        loader, desc=title, total=len(loader), bar_format=BAR_FORMAT, mininterval=interval, maxinterval=interval
+    )
 
 
 def memory_used() -> str:

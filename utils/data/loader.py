@@ -76,7 +76,8 @@ def create_dataloader(
     if options.seed < 0:
         raise UsageError(f'--seed {options.seed}: negative', 'give 0 or more')
     if not isinstance(path, LabelSet):
-        path = read_labels(path, None if options.single_cls else options.nc, name=options.prefix.strip(' :'))
+        nc, name = None if options.single_cls else options.nc, options.prefix.strip(' :')
+        path = read_labels(path, nc, name=name, need_labels=options.augment)
     if options.rect and options.shuffle:
         LOGGER.warning('Rectangular batches keep the order of aspect ratios: they are not shuffled')
     batch_size = min(batch_size, math.ceil(len(path) / options.world_size))
