@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.errors import DataError, run_main
-from utils.evaluate import HEADER, Scores, Tally, in_picture, labels_in_picture, save_one_txt
+from utils.errors import DataError, UsageError, run_main
+from utils.evaluate import HEADER, DetectionFiles, Scores, Tally, in_picture, known_boxes, labels_in_picture
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import increment_path
@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # heavy rooms are entered when evaluation starts, so that --h
     from utils.data.yaml import DataConfig
 
 STUDY_SIZES = range(256, 1536 + 128, 128)
+LIMITS = {'batch_size': (1, math.inf), 'imgsz': (1, math.inf), 'workers': (0, math.inf), 'max_det': (1, math.inf)}
+LIMITS |= {'conf_thres': (0, 1), 'iou_thres': (0, 1)}
 COMPARABLE_CONF = 0.01  # from here on the tails of the curves are missing
 
 
@@ -67,7 +69,6 @@ class Job:
     data: DataConfig
     model: Any
     loader: Any
-    names: list[str]
     device: Any
     folder: Path
     callbacks: Callbacks
@@ -77,12 +78,24 @@ class Job:
     half: bool = False
     losses: np.ndarray = field(default_factory=lambda: np.zeros(3))  # box, objectness, class, summed over batches
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))  # preparing, inference, NMS, summed
-    paths: list[str] = field(default_factory=list)  # of the pictures seen
-    json: list[dict] = field(default_factory=list)  # their detections for --save-json
+
+    def __post_init__(self) -> None:
+        opt, stem = self.opt, '' if self.training else f'{Path(self.opt.weights[0]).stem}_'
+        json_name = f'{stem}predictions.json' if opt.save_json else None
+        self.files = DetectionFiles(self.folder, self.data, self.split, opt.save_txt, opt.save_conf, json_name)
 
     @property
     def nc(self) -> int:
         return 1 if self.opt.single_cls else self.data.nc
+
+    @property
+    def names(self) -> list[str]:
+        names = self.model.names.values() if isinstance(self.model.names, dict) else self.model.names
+        return ['item'] if self.opt.single_cls and self.data.nc != 1 else list(names)
+
+    @property
+    def split(self) -> str:
+        return split_of(self.opt)
 
 
 def run(
@@ -122,7 +135,8 @@ def run(
     if model is None:
         job = load_job(opt, save_dir, callbacks, plots)
     else:
-        job = given_job(opt, model, dataloader, Path(save_dir or '.'), callbacks, plots, compute_loss)
+        job = given_job(opt, model, dataloader, Path(save_dir or '.'), callbacks, plots)
+    job.compute_loss = compute_loss
     tally = evaluate(job)
     scores = tally.scores(plots, job.folder, job.names)
     milliseconds = tuple((job.seconds / max(scores.seen, 1) * 1e3).tolist())
@@ -130,8 +144,9 @@ def run(
     if plots:
         tally.confusion.plot(save_dir=job.folder, names=job.names)
     callbacks.run('on_val_end')
-    means = finish_json(job, scores.means())
-    if model is None:
+    means = job.files.finish(scores.means())
+    if not job.training:
+        LOGGER.info(f'Results saved to {colorstr("bold", str(job.folder))}')
         job.loader.close()
     return (*means, *(job.losses / max(len(job.loader), 1)).tolist()), scores.maps(), milliseconds
 
@@ -147,7 +162,7 @@ def load_job(opt: ValOptions, save_dir: str | Path | None, callbacks: Callbacks,
     opt.weights = [opt.weights] if isinstance(opt.weights, (str, Path)) else list(opt.weights)
     opt.save_txt |= opt.save_hybrid
     LOGGER.info(colorstr('val: ') + describe_options(opt))
-    warn_about(opt)
+    check_options(opt)
     device = select_device(opt.device)
     LOGGER.info(describe_device(device))
     data = load_split(opt)
@@ -160,24 +175,24 @@ def load_job(opt: ValOptions, save_dir: str | Path | None, callbacks: Callbacks,
         LOGGER.warning('WARNING: --half needs a GPU; the CPU computes in float32')
     loader = make_loader(opt, data, model)
     folder = Path(save_dir) if save_dir else increment_path(Path(opt.project) / opt.name, opt.exist_ok)
-    (folder / 'labels' if opt.save_txt else folder).mkdir(parents=True, exist_ok=True)
-    names = class_names(model, opt, data)
-    return Job(opt, data, model, loader, names, device, folder, callbacks, plots, half=half)
+    warm_up(model, opt.imgsz, device, half)
+    return Job(opt, data, model, loader, device, folder, callbacks, plots, half=half)
 
 
-def given_job(
-    opt: ValOptions, model: Any, loader: Any, folder: Path, callbacks: Callbacks, plots: bool, compute_loss: Any
-) -> Job:
+def given_job(opt: ValOptions, model: Any, loader: Any, folder: Path, callbacks: Callbacks, plots: bool) -> Job:
     """train.py's model and loader, as they are."""
     device = next(model.parameters()).device
-    data = load_split(opt)
-    names = class_names(model, opt, data)
     model.eval()
-    return Job(opt, data, model, loader, names, device, folder, callbacks, plots, True, compute_loss)
+    return Job(opt, load_split(opt), model, loader, device, folder, callbacks, plots, training=True)
 
 
-def warn_about(opt: ValOptions) -> None:
-    """Say what makes the numbers other than the user may take them for."""
+def check_options(opt: ValOptions) -> None:
+    """Refuse what can't work, and say what makes the numbers other than the user may take them for."""
+    for name, (low, high) in LIMITS.items():
+        value = getattr(opt, name)
+        if not low <= value <= high:
+            limits = f'{low} or more' if high == math.inf else f'{low} to {high}'
+            raise UsageError(f'--{name.replace("_", "-")} {value}: out of range', f'give {limits}')
     if opt.conf_thres >= COMPARABLE_CONF:
         LOGGER.warning(
             f'WARNING: --conf-thres {opt.conf_thres}: mAP is not comparable with that at the default of 0.001, since '
@@ -207,9 +222,13 @@ def check_classes(model: Any, data: DataConfig, opt: ValOptions) -> None:
         )
 
 
-def class_names(model: Any, opt: ValOptions, data: DataConfig) -> list[str]:
-    names = model.names.values() if isinstance(model.names, dict) else model.names
-    return ['item'] if opt.single_cls and data.nc != 1 else list(names)
+def warm_up(model: Any, imgsz: int, device: Any, half: bool) -> None:
+    """Let a GPU make its plans now, so that the first batch's time is like the others'."""
+    import oneflow as torch
+
+    if device.type != 'cpu':
+        with torch.no_grad():
+            model(torch.zeros(1, 3, imgsz, imgsz, dtype=torch.float16 if half else torch.float32, device=device))
 
 
 def make_loader(opt: ValOptions, data: DataConfig, model: Any) -> Any:
@@ -231,13 +250,11 @@ def make_loader(opt: ValOptions, data: DataConfig, model: Any) -> Any:
 
 def evaluate(job: Job) -> Tally:
     """Run the network over the split and compare what it finds with the labels."""
-    from tqdm import tqdm
-
-    from utils.progress import BAR_FORMAT
+    from utils.progress import progress_bar
 
     tally = Tally(job.nc)
     job.callbacks.run('on_val_start')
-    for number, (images, targets, paths, shapes) in enumerate(tqdm(job.loader, desc=HEADER, bar_format=BAR_FORMAT)):
+    for number, (images, targets, paths, shapes) in enumerate(progress_bar(job.loader, HEADER)):
         job.callbacks.run('on_val_batch_start')
         found = detect(job, images, targets)
         for i, detections in enumerate(found):
@@ -286,13 +303,6 @@ def detect(job: Job, images: Any, targets: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def known_boxes(targets: np.ndarray, pictures: int, shape: Sequence[int]) -> list[np.ndarray]:
-    """The labels of each picture for --save-hybrid, (m, 5): class, xywh in pixels of the network's input."""
-    height, width = shape
-    scaled = targets * np.array([1, 1, width, height, width, height], np.float32)
-    return [scaled[scaled[:, 0] == i, 1:] for i in range(pictures)]
-
-
 def score_picture(
     job: Job, tally: Tally, image: Any, detections: np.ndarray, labels: np.ndarray, path: str, shapes: tuple
 ) -> None:
@@ -304,16 +314,9 @@ def score_picture(
         labels: (m, 5) class, xywh normalised to it.
         shapes: how to get back to the picture's own pixels.
     """
-    job.paths.append(path)
     original = in_picture(detections, image.shape[1:], shapes)
     tally.add(original, labels_in_picture(labels, image.shape[1:], shapes))
-    if job.opt.save_txt and len(original):
-        save_one_txt(original, job.opt.save_conf, shapes[0], job.folder / 'labels' / f'{Path(path).stem}.txt')
-    if job.opt.save_json:
-        from utils.coco import coco80_to_coco91_class, is_coco, save_one_json
-
-        numbers = coco80_to_coco91_class() if is_coco(job.data) else range(max(job.data.nc, len(job.names)))
-        save_one_json(original, job.json, path, numbers)
+    job.files.add(path, original, shapes[0])
     job.callbacks.run('on_val_image_end', detections, original, path, job.names, image)
 
 
@@ -328,48 +331,18 @@ def draw_batch(job: Job, number: int, images: Any, targets: np.ndarray, paths: S
 
 
 def report(job: Job, scores: Scores, milliseconds: Sequence[float]) -> None:
-    """Print the table; when train.py is not the caller, also each class (of up to 50), the speed and the folder."""
+    """Print the table, each class of it if asked for or fewer than 50 and it is not train.py that calls, the speed."""
     LOGGER.info(scores.total_line())
     if not scores.labels.sum():
-        LOGGER.warning(f'WARNING: no labels in the {split_of(job.opt)} split, so there is nothing to score')
+        LOGGER.warning(f'WARNING: no labels in the {job.split} split, so there is nothing to score')
     if (job.opt.verbose or (job.nc < 50 and not job.training)) and job.nc > 1:
         for line in scores.class_lines(job.names):
             LOGGER.info(line)
-    if job.training:
-        return
-    shape = (job.opt.batch_size, 3, job.opt.imgsz, job.opt.imgsz)
-    LOGGER.info('Speed: %.1fms pre-process, %.1fms inference, %.1fms NMS per image at shape %s', *milliseconds, shape)
-    if job.opt.save_txt:
-        written = len(list((job.folder / 'labels').glob('*.txt')))
-        LOGGER.info(f'{written} label files saved to {job.folder / "labels"}')
-    LOGGER.info(f'Results saved to {colorstr("bold", str(job.folder))}')
-
-
-def finish_json(job: Job, means: tuple[float, ...]) -> tuple[float, ...]:
-    """Write the detections of --save-json and score them where the data set has annotations.
-
-    Returns:
-        `means`, with mAP50 and mAP50-95 of pycocotools if it scored.
-    """
-    from utils.coco import evaluate_json, find_annotations, image_id
-    from utils.paths import atomic_write
-
-    if not job.opt.save_json:
-        return means
-    stem = '' if job.training else f'{Path(job.opt.weights[0]).stem}_'
-    file = job.folder / f'{stem}predictions.json'
-    with atomic_write(file, 'w') as f:
-        json.dump(job.json, f)
-    LOGGER.info(f'{len(job.json)} detections saved to {file}')
-    annotations = find_annotations(job.data, split_of(job.opt))
-    if annotations is None:
-        return means
-    try:
-        stats = evaluate_json(file, annotations, map(image_id, job.paths))
-    except DataError as error:
-        LOGGER.warning(f'WARNING: not scored by pycocotools: {error}')
-        return means
-    return (*means[:2], float(stats[1]), float(stats[0]))
+    if not job.training:
+        prepare, inference, nms = milliseconds
+        size = (job.opt.batch_size, 3, job.opt.imgsz, job.opt.imgsz)
+        times = f'{prepare:.1f}ms pre-process, {inference:.1f}ms inference, {nms:.1f}ms NMS'
+        LOGGER.info(f'Speed: {times} per image at shape {size}')
 
 
 # The command ----------------------------------------------------------------------------------------------------------

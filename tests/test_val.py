@@ -163,7 +163,6 @@ def test_hooks_are_called(data, tmp_path):
 
 @pytest.mark.parametrize('save_conf', [False, True])
 def test_label_files_equal_the_labels(data, tmp_path, save_conf):
-    (tmp_path / 'labels').mkdir()
     evaluate(data, tmp_path, save_txt=True, save_conf=save_conf)
     assert sorted(p.name for p in (tmp_path / 'labels').iterdir()) == ['a.txt', 'b.txt', 'c.txt']
     for name in 'abc':
@@ -284,6 +283,15 @@ def test_weights_of_other_classes_are_refused(data, oracle, tmp_path):
     with pytest.raises(DataError, match=r'has 2 classes, but w\.pt knows 3'):
         val.run(data, weights='w.pt', project=tmp_path, imgsz=128)
     assert list(tmp_path.glob('exp*')) == []
+
+
+@pytest.mark.parametrize(
+    'option', ['batch_size 0', 'imgsz -5', 'workers -1', 'max_det 0', 'conf_thres 1.5', 'iou_thres -0.1']
+)
+def test_options_out_of_range_are_refused(data, tmp_path, option):
+    name, value = option.split()
+    with pytest.raises(UsageError, match=f'--{name.replace("_", "-")} {value}: '):
+        val.run(data, weights='w.pt', project=tmp_path, **{name: float(value) if '.' in value else int(value)})
 
 
 def test_options_have_the_reference_names_and_prefixes():

@@ -1,15 +1,31 @@
-"""The scores of a split, gathered picture by picture. NumPy throughout."""
+"""The scores of a split and the files of its detections, gathered picture by picture. NumPy throughout."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from utils.boxes import scale_coords, xywh2xyxy, xyxy2xywh
+from utils.coco import (
+    coco80_to_coco91_class,
+    evaluate_json,
+    find_annotations,
+    image_id,
+    is_coco,
+    save_one_json,
+)
+from utils.errors import DataError
+from utils.log import LOGGER
 from utils.metrics import IOU_THRESHOLDS, ConfusionMatrix, ap_per_class, match_detections
+from utils.paths import atomic_write
+
+if TYPE_CHECKING:
+    from utils.data.yaml import DataConfig
 
 HEADER = ('%20s' + '%11s' * 6) % ('Class', 'Images', 'Instances', 'P', 'R', 'mAP50', 'mAP50-95')
 ROW = '%20s' + '%11i' * 2 + '%11.3g' * 4
@@ -119,6 +135,70 @@ def labels_in_picture(targets: np.ndarray, network_shape: Sequence[int], shapes:
     height, width = network_shape
     boxes = xywh2xyxy(targets[:, 1:] * np.array([width, height, width, height], np.float32))
     return np.hstack((targets[:, :1], scale_coords(network_shape, boxes, *shapes)))
+
+
+def known_boxes(targets: np.ndarray, pictures: int, shape: Sequence[int]) -> list[np.ndarray]:
+    """The labels of each picture for --save-hybrid, (m, 5): class, xywh in pixels of the network's input."""
+    height, width = shape
+    scaled = targets * np.array([1, 1, width, height, width, height], np.float32)
+    return [scaled[scaled[:, 0] == i, 1:] for i in range(pictures)]
+
+
+class DetectionFiles:
+    """What --save-txt, --save-conf and --save-json write.
+
+    Args:
+        folder: of the results; it is made.
+        data, split: which pictures these are.
+        txt: write a label file for each picture with detections, into `folder`/labels.
+        conf: with confidences.
+        json_name: write all detections in COCO's format into this file of `folder`; None writes none.
+    """
+
+    def __init__(
+        self, folder: Path, data: DataConfig, split: str, txt: bool = False, conf: bool = False,
+        json_name: str | None = None,
+    ) -> None:  # fmt: skip
+        self.folder, self.txt, self.conf, self.json_name = folder, txt, conf, json_name
+        self.annotations = find_annotations(data, split) if json_name else None
+        self.class_map = coco80_to_coco91_class() if is_coco(data) else range(data.nc)
+        self.paths: list[str] = []
+        self.rows: list[dict[str, Any]] = []
+        (folder / 'labels' if txt else folder).mkdir(parents=True, exist_ok=True)
+
+    def add(self, path: str, detections: np.ndarray, shape: Sequence[int]) -> None:
+        """Add a picture of `shape` (height, width) with its detections (n, 6) in its pixels."""
+        self.paths.append(path)
+        if self.txt and len(detections):
+            save_one_txt(detections, self.conf, shape, self.folder / 'labels' / f'{Path(path).stem}.txt')
+        if self.json_name:
+            save_one_json(detections, self.rows, path, self.class_map)
+
+    def finish(self, means: tuple[float, ...]) -> tuple[float, ...]:
+        """Write the JSON and score it with pycocotools where the data set has annotations.
+
+        Annotations that don't fit cost that score, which is said, and not the evaluation.
+
+        Returns:
+            P, R, mAP50, mAP50-95 as given in `means`, the last two from pycocotools if it scored.
+        """
+        if self.txt:
+            count = len(list((self.folder / 'labels').glob('*.txt')))
+            LOGGER.info(f'{count} label files saved to {self.folder / "labels"}')
+        if not self.json_name:
+            return means
+        file = self.folder / self.json_name
+        with atomic_write(file, 'w') as f:
+            json.dump(self.rows, f)
+        LOGGER.info(f'{len(self.rows)} detections saved to {file}')
+        if self.annotations is None:
+            return means
+        try:
+            stats = evaluate_json(file, self.annotations, map(image_id, self.paths))
+        except DataError as error:
+            LOGGER.warning(f'WARNING: not scored by pycocotools: {error}')
+            return means
+        return (*means[:2], float(stats[1]), float(stats[0]))
 
 
 def save_one_txt(predn: np.ndarray, save_conf: bool, shape: Sequence[int], file: str | Path) -> None:
