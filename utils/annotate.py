@@ -82,6 +82,9 @@ class Annotator:
             self.im = np.require(im, np.uint8, ['C', 'W'])
             mean_side = sum(self.im.shape[:2]) / 2
         self.lw = line_width or max(round(mean_side * 0.003), 2)
+        # OpenCV's text grows with the lines; in small pictures it shrinks, or labels would cover what they name.
+        self.text_scale = max(self.lw / 3 * min(mean_side / 900, 1), 0.4)
+        self.text_width = max(round(self.text_scale * 2), 1)
 
     def box_label(
         self,
@@ -112,12 +115,11 @@ class Annotator:
             self.draw.rectangle([left, top, left + w, top + h], fill=color)
             self.draw.text((left, top), label, fill=txt_color, font=self.font)
             return
-        thickness = max(self.lw - 1, 1)
-        (w, ascent), descent = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, self.lw / 3, thickness)
+        (w, ascent), descent = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, self.text_scale, self.text_width)
         h = ascent + descent
         left, top = max(min(x, self.im.shape[1] - 1 - w), 0), y - h if y >= h else y
         cv2.rectangle(self.im, (left, top), (left + w, top + h), color, -1)
-        self._put_text(label, (left, top + ascent + 1), txt_color, thickness)
+        self._put_text(label, (left, top + ascent + 1), txt_color, self.text_width)
 
     def rectangle(
         self, xy: Sequence[float], fill: Color | None = None, outline: Color | None = None, width: int = 1
@@ -140,15 +142,14 @@ class Annotator:
             origin = (x, y - h if anchor == 'bottom' else y)
             self.draw.text(origin, text, fill=txt_color, font=self.font, stroke_width=1, stroke_fill=(0, 0, 0))
             return
-        thickness = max(self.lw - 1, 1)
-        h = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, self.lw / 3, thickness)[0][1]
+        h = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, self.text_scale, self.text_width)[0][1]
         origin = (round(x), round(y if anchor == 'bottom' else y + h))
-        self._put_text(text, origin, (0, 0, 0), thickness + 2)
-        self._put_text(text, origin, txt_color, thickness)
+        self._put_text(text, origin, (0, 0, 0), self.text_width + 2)
+        self._put_text(text, origin, txt_color, self.text_width)
 
     def _put_text(self, text: str, origin: tuple[int, int], color: Color, thickness: int) -> None:
         """OpenCV's text with its lower left corner at `origin`."""
-        cv2.putText(self.im, text, origin, cv2.FONT_HERSHEY_SIMPLEX, self.lw / 3, color, thickness, cv2.LINE_AA)
+        cv2.putText(self.im, text, origin, cv2.FONT_HERSHEY_SIMPLEX, self.text_scale, color, thickness, cv2.LINE_AA)
 
     def result(self) -> np.ndarray:
         """The annotated picture, (h, w, 3) uint8 in the channel order given."""

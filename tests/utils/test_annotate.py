@@ -100,7 +100,18 @@ def test_plain_rectangles_and_text(pil):
     changed = np.flatnonzero((pen.result()[25:] != 128).any((1, 2))) + 25
     assert 28 <= changed.min() <= 38
     assert 82 <= changed.max() <= 93
-    assert {int(pen.result()[25:].min()), int(pen.result()[25:].max())} == {0, 255}  # white, outlined in black
+    assert pen.result()[25:].min() == 0  # outlined in black
+    assert pen.result()[25:].max() > 230  # white, smoothed
+
+
+def test_text_is_smaller_in_small_pictures_and_grows_with_the_lines():
+    def scale(side, line_width):
+        return Annotator(np.zeros((side, side, 3), np.uint8), line_width=line_width).text_scale
+
+    assert scale(900, 3) == scale(2000, 3) == 1
+    assert scale(900, 6) == 2
+    assert scale(600, 3) == pytest.approx(2 / 3)
+    assert scale(64, 3) == 0.4  # smaller could not be read
 
 
 def test_boxes_with_corners_in_the_wrong_order_are_drawn():
