@@ -14,7 +14,7 @@ import oneflow as torch
 from oneflow import nn
 
 from models.attention import TransformerLayer
-from models.ops import Conv2d, MaxPool2d, SiLU
+from models.ops import BatchNorm2d, Conv2d, MaxPool2d, SiLU
 
 Ints = int | Sequence[int]
 
@@ -47,7 +47,7 @@ class Conv(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = Conv2d(c1, c2, _pair(k), _pair(s), _pair(autopad(k, p)), groups=g, bias=False)
-        self.bn = nn.BatchNorm2d(c2)
+        self.bn = BatchNorm2d(c2)
         self.act = SiLU() if act is True else act if isinstance(act, nn.Module) else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -112,7 +112,7 @@ class BottleneckCSP(nn.Module):
         self.cv2 = Conv2d(c1, hidden, 1, 1, bias=False)
         self.cv3 = Conv2d(hidden, hidden, 1, 1, bias=False)
         self.cv4 = Conv(2 * hidden, c2, 1, 1)
-        self.bn = nn.BatchNorm2d(2 * hidden)
+        self.bn = BatchNorm2d(2 * hidden)
         self.act = SiLU()
         self.m = nn.Sequential(*(Bottleneck(hidden, hidden, shortcut, g, 1.0) for _ in range(n)))
 
@@ -304,7 +304,7 @@ class MixConv2d(nn.Module):
                 for kernel, size in zip(k, sizes)
             ]
         )
-        self.bn = nn.BatchNorm2d(c2)
+        self.bn = BatchNorm2d(c2)
         self.act = SiLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -47,7 +47,7 @@ LAYERS: dict[str, type[nn.Module]] = {
     'nn.AvgPool2d': nn.AvgPool2d,
     'nn.ZeroPad2d': nn.ZeroPad2d,
     'nn.ConvTranspose2d': nn.ConvTranspose2d,
-    'nn.BatchNorm2d': nn.BatchNorm2d,
+    'nn.BatchNorm2d': ops.BatchNorm2d,
     'nn.Identity': nn.Identity,
     'nn.Dropout': nn.Dropout,
     'nn.SiLU': ops.SiLU,
@@ -143,7 +143,7 @@ def parse_model(d: dict[str, Any], ch: list[int], file: str = 'model description
     Raises:
         ConfigError: a row is wrong; the message names it.
     """
-    incoming, channels, layers, save = ch[-1], [], [], set()
+    incoming, channels, layers, save = ch[-1], [], [], []
     for index, raw in enumerate([*d['backbone'], *d['head']]):
         row = _check_row(file, index, raw)
         widths = [incoming if index == 0 else channels[source] for source in row.sources]
@@ -154,7 +154,7 @@ def parse_model(d: dict[str, Any], ch: list[int], file: str = 'model description
         layer.np, layer.n, layer.args = sum(p.numel() for p in layer.parameters()), row_repeats(row, d), args
         layers.append(layer)
         channels.append(_channels_out(row.name, args, widths))
-        save.update(source % index for source in row.sources if source != -1)
+        save.extend(source % index for source in row.sources if source != -1)
     return nn.Sequential(*layers), sorted(save)
 
 

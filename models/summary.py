@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import oneflow as torch
@@ -70,12 +69,18 @@ def layer_flops(module: nn.Module, x: torch.Tensor | list[torch.Tensor]) -> floa
     That is: convolutions and linear maps without their biases, four operations a value for a batch norm (subtract,
     divide, scale, shift), one for a value made by upsampling; activations, pools and attention's products are left out.
     """
-    counts: list[float] = []
-    twin = copy.deepcopy(module).eval()  # for OneFlow's hooks can't be taken off again
-    for part in twin.modules():
-        if isinstance(part, _COUNTED):
-            part.register_forward_hook(lambda layer, _x, y: counts.append(_multiply_adds(layer, y)))
-    twin(x)
+    counts: list[int] = []
+    modes = [(part, part.training) for part in module.modules()]
+    counted = [part for part, _ in modes if isinstance(part, _COUNTED)]
+    for part in counted:
+        part.register_forward_hook(lambda layer, _x, y: counts.append(_multiply_adds(layer, y)))
+    try:
+        module.eval()(x)
+    finally:
+        for part in counted:
+            part._forward_hooks.popitem()  # OneFlow gives no handle to take a hook off by
+        for part, training in modes:
+            part.training = training
     return sum(counts) * 2 / 1e9
 
 

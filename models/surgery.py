@@ -27,28 +27,21 @@ def initialize_weights(model: nn.Module) -> None:
             module.eps, module.momentum = 1e-3, 0.03
 
 
+@torch.no_grad()
 def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Conv2d:
     """One convolution that equals `conv` followed by `bn` in evaluation mode; its parameters need no gradient.
 
     y = (conv(x) - mean) * scale + shift with scale = weight / sqrt(variance + eps), worked out in float64.
     """
+    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+    bias = -bn.running_mean.double() if conv.bias is None else conv.bias.double() - bn.running_mean.double()
     fused = Conv2d(
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
-    ).requires_grad_(False)
-    weight, gamma, beta, mean, variance = (
-        _float64(t) for t in (conv.weight, bn.weight, bn.bias, bn.running_mean, bn.running_var)
     )
-    scale = gamma / np.sqrt(variance + bn.eps)
-    bias = beta - mean * scale
-    if conv.bias is not None:
-        bias = bias + _float64(conv.bias) * scale
-    fused.weight.copy_(torch.tensor((weight * scale[:, None, None, None]).astype(np.float32)))
-    fused.bias.copy_(torch.tensor(bias.astype(np.float32)))
-    return fused.to(device=conv.weight.device, dtype=conv.weight.dtype)
-
-
-def _float64(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy().astype(np.float64)
+    fused.to(device=conv.weight.device, dtype=conv.weight.dtype)
+    fused.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
+    fused.bias.copy_(bn.bias.double() + bias * scale)
+    return fused.requires_grad_(False)
 
 
 def scale_img(img: torch.Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> torch.Tensor:
