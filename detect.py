@@ -255,12 +255,11 @@ def find(job: Job, im: np.ndarray, shape: Sequence[int], tag: str) -> np.ndarray
     import oneflow as torch
 
     from utils.boxes import scale_coords
-    from utils.device import time_sync
+    from utils.device import time_sync, to_input
     from utils.nms import non_max_suppression
 
     opt, began = job.opt, time_sync()
-    x = torch.from_numpy(im[None]).to(job.device)
-    x = (x.half() if job.half else x.float()) / 255
+    x = to_input(im[None], job.device, job.half)
     prepared = time_sync()
     with torch.no_grad():
         prediction = job.model(x, augment=opt.augment, visualize=observer(job, tag))[0].float()

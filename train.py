@@ -290,12 +290,11 @@ def train_batch(run: Run, images: Any, targets: Any, iteration: int) -> tuple[An
     Returns:
         The images as trained on (float, 0 to 1, on the device) and the loss parts (3,), still on the device.
     """
-    import oneflow as torch
-
+    from utils.device import to_input
     from utils.optim import clipped_step
 
     run.schedule.before_batch(run.epoch, iteration)
-    images = torch.from_numpy(images).to(run.device).float() / 255
+    images = to_input(images, run.device)
     if run.opt.multi_scale:
         images = rescale(images, run.imgsz, grid_size(run.model), (run.opt.seed, iteration))
     loss, items = run.compute_loss(run.model(images), targets)
@@ -400,6 +399,7 @@ def finish(run: Run) -> tuple:
     """Strip the checkpoints to what inference needs, evaluate the best one in full, draw the results."""
     import val
     from utils.checkpoint import attempt_load, strip_optimizer
+    from utils.coco import is_coco
     from utils.plots import plot_results
 
     for path in (run.last, run.best):
@@ -422,11 +422,6 @@ def finish(run: Run) -> tuple:
     for loader in (run.train_loader, run.val_loader):
         loader.close()
     return run.results
-
-
-def is_coco(data: DataConfig) -> bool:
-    """Whether this is COCO itself, whose published numbers are for an NMS IoU of 0.65."""
-    return any(str(path).endswith(('coco/val2017.txt', 'coco/images/val2017')) for path in data.val)
 
 
 def run(callbacks: Callbacks | None = None, **options: Any) -> tuple:

@@ -275,12 +275,11 @@ def detect(job: Job, images: Any, targets: np.ndarray) -> list[np.ndarray]:
     """
     import oneflow as torch
 
-    from utils.device import time_sync
+    from utils.device import time_sync, to_input
     from utils.nms import non_max_suppression
 
     opt, clock = job.opt, [time_sync()]
-    x = torch.from_numpy(images).to(job.device)
-    x = (x.half() if job.half else x.float()) / 255
+    x = to_input(images, job.device, job.half)
     clock.append(time_sync())
     with torch.no_grad():
         prediction, maps = job.model(x, augment=opt.augment)

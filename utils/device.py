@@ -67,6 +67,17 @@ def describe_device(device: torch.device) -> str:
     return f'YOLOv5 on OneFlow {torch.__version__}, Python {platform.python_version()}, {name}'
 
 
+def to_input(images: np.ndarray, device: torch.device, half: bool = False) -> torch.Tensor:
+    """Pictures as the network takes them: on the device, 0 to 1. Training, evaluation and inference all come by here.
+
+    Args:
+        images: (batch, 3, height, width) uint8 RGB, on the host; sent as bytes and divided there.
+        half: float16 in place of float32.
+    """
+    x = torch.from_numpy(images).to(device)
+    return (x.half() if half else x.float()) / 255
+
+
 def time_sync() -> float:
     """Seconds on a steady clock, taken after the GPU has finished what was asked of it."""
     if torch.cuda.is_available():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import oneflow as torch
 import pytest
 
 from utils import device as device_module
-from utils.device import describe_device, init_seeds, select_device, time_sync
+from utils.device import describe_device, init_seeds, select_device, time_sync, to_input
 from utils.distributed import is_main, local_rank, rank, world_size
 from utils.errors import UsageError
 
@@ -66,6 +67,14 @@ def test_alone_without_the_launcher(monkeypatch):
     for key in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
         monkeypatch.delenv(key, raising=False)
     assert (rank(), local_rank(), world_size(), is_main()) == (0, 0, 1, True)
+
+
+def test_input_is_bytes_over_255():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    x = to_input(images, torch.device('cpu'))
+    assert x.dtype == torch.float32
+    np.testing.assert_allclose(x.numpy(), np.float32(images) / 255, atol=6e-8)
+    assert to_input(images, torch.device('cpu'), half=True).dtype == torch.float16
 
 
 def test_seeds_repeat():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
+from utils.errors import UsageError
 from utils.imgsz import check_img_size, make_divisible
 
 
@@ -23,7 +26,13 @@ def test_others_are_rounded_up_and_said(caplog):
         assert check_img_size((97, 32), 32) == [128, 32]
         assert check_img_size(32, 32, floor=64) == 64
     assert [r.message for r in caplog.records] == [
-        'WARNING: --img 600 is no multiple of the largest stride 32, using [608]',
-        'WARNING: --img (97, 32) is no multiple of the largest stride 32, using [128, 32]',
-        'WARNING: --img 32 is no multiple of the largest stride 32, using [64]',
+        'WARNING: --img 600 is no multiple of the largest stride 32, using 608',
+        'WARNING: --img 97 32 is no multiple of the largest stride 32, using 128 32',
+        'WARNING: --img 32 is less than 64, using 64',
     ]
+
+
+@pytest.mark.parametrize('imgsz', [0, -5, [320, 0]])
+def test_no_size_at_all(imgsz):
+    with pytest.raises(UsageError, match='too small. Give a multiple of 32'):
+        check_img_size(imgsz, 32)
