@@ -21,6 +21,7 @@ import oneflow as torch
 from oneflow import nn
 
 from models.common import Conv
+from models.cpu import engine as cpu_engine
 from models.head import Detect
 from models.parse import parse_model, read_config
 from models.profiling import LayerTimer, profile
@@ -96,6 +97,10 @@ class Model(nn.Module):
         """
         if augment:
             return self._forward_augment(x)
+        if self.training and not profile and not visualize:
+            maps = cpu_engine.forward(self, x)
+            if maps is not None:
+                return maps
         return self._forward_once(x, LayerTimer() if profile else None, visualize)
 
     def _forward_once(self, x: torch.Tensor, timer: LayerTimer | None = None, visualize: Observer | None = None):
