@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.errors import UsageError, run_main
+from utils.errors import TrainingError, UsageError, run_main
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import increment_path, write_yaml
@@ -59,7 +59,9 @@ class TrainOptions:
     freeze: list = option([0], nargs='+', type=int, help='layers not to train: 10 means the first ten; or name each')
     save_period: int = option(-1, help='keep a checkpoint every so many epochs')
     seed: int = option(0, help='seed of all random streams')
-    local_rank: int = option(-1, help='ignored: the launcher tells it through the environment')
+    local_rank: int = option(
+        -1, '--local_rank', '--local-rank', help='ignored: the launcher tells it through the environment'
+    )
 
 
 @dataclass
@@ -68,10 +70,10 @@ class Run:
 
     opt: TrainOptions
     device: Any
-    folder: Path
     hyp: dict[str, float]
     data: DataConfig
     callbacks: Callbacks
+    folder: Path = Path()
     names: list[str] = field(default_factory=list)
     model: Any = None
     imgsz: int = 0
@@ -108,27 +110,30 @@ def train(opt: TrainOptions, callbacks: Callbacks | None = None) -> tuple:
         UserError: anything the user can mend: options, files, labels, memory, a loss that is no number.
     """
     run = start(opt, callbacks)
-    build_model(run)
-    build_loaders(run)
-    build_optimizer(run)
-    announce(run)
-    began = time.time()
-    for run.epoch in range(opt.epochs):
-        train_epoch(run)
-        evaluate_epoch(run)
-        if end_epoch(run):
-            break
-    LOGGER.info(f'\n{run.epoch + 1} epochs completed in {(time.time() - began) / 3600:.3f} hours.')
-    return finish(run)
+    try:
+        build_model(run)
+        build_loaders(run)
+        build_optimizer(run)
+        open_folder(run)  # all input has been read, so that bad input leaves no folder behind
+        announce(run)
+        began = time.time()
+        for run.epoch in range(opt.epochs):
+            train_epoch(run)
+            evaluate_epoch(run)
+            if end_epoch(run):
+                break
+        LOGGER.info(f'\n{run.epoch + 1} epochs completed in {(time.time() - began) / 3600:.3f} hours.')
+        return finish(run)
+    finally:
+        close(run)
 
 
 def start(opt: TrainOptions, callbacks: Callbacks | None) -> Run:
-    """Check the options, read the data set and hyper-parameter files, make the run's folder."""
+    """Check the options, read the data set and hyper-parameter files, seed the random generators."""
     from utils.callbacks import Callbacks
     from utils.data.yaml import load_data
     from utils.device import describe_device, init_seeds, select_device
     from utils.hyps import load_hyp
-    from utils.loggers import Loggers
 
     check_options(opt)
     LOGGER.info(colorstr('train: ') + describe_options(opt))
@@ -137,27 +142,23 @@ def start(opt: TrainOptions, callbacks: Callbacks | None) -> Run:
     hyp = load_hyp(opt.hyp) | {'label_smoothing': opt.label_smoothing}
     data = load_data(opt.data)
     init_seeds(opt.seed)
-    folder = increment_path(Path(opt.project) / opt.name, exist_ok=opt.exist_ok)
-    (folder / 'weights').mkdir(parents=True, exist_ok=True)
-    write_yaml(folder / 'hyp.yaml', hyp)
-    write_yaml(folder / 'opt.yaml', asdict(opt) | {'save_dir': str(folder)})
-    run = Run(opt, device, folder, hyp, data, callbacks or Callbacks())
+    run = Run(opt, device, hyp, data, callbacks or Callbacks())
     run.names = ['item'] if opt.single_cls and data.nc != 1 else list(data.names)
-    run.callbacks.register_all(Loggers(folder))
-    run.callbacks.run('on_params_update', asdict(opt) | hyp)
     LOGGER.info(colorstr('hyperparameters: ') + ', '.join(f'{k}={v}' for k, v in hyp.items()))
     run.callbacks.run('on_pretrain_routine_start')
     return run
 
 
 def check_options(opt: TrainOptions) -> None:
-    """Refuse what can't work before anything is read or written."""
-    opt.weights, opt.cfg = str(opt.weights).strip(), str(opt.cfg).strip()
+    """Refuse what can't work before anything is read or written; paths become text, as files store them."""
+    for name in ('weights', 'cfg', 'data', 'hyp', 'project', 'name'):
+        value = getattr(opt, name)
+        setattr(opt, name, str(value).strip() if isinstance(value, (str, Path)) else value)
     if not opt.weights and not opt.cfg:
         raise UsageError(
             '--weights and --cfg are both empty', 'give a checkpoint or a model YAML, such as yolov5n.yaml'
         )
-    for name, least in {'epochs': 1, 'batch_size': 1, 'imgsz': 1, 'workers': 0, 'patience': 0}.items():
+    for name, least in {'epochs': 1, 'batch_size': 1, 'imgsz': 1, 'workers': 0, 'patience': 0, 'seed': 0}.items():
         if getattr(opt, name) < least:
             raise UsageError(
                 f'--{name.replace("_", "-")} {getattr(opt, name)}: too small', f'it has to be {least} or more'
@@ -173,7 +174,7 @@ def build_model(run: Run) -> None:
     from utils.downloads import attempt_download
     from utils.optim import freeze
 
-    opt, anchors = run.opt, run.hyp.get('anchors')
+    opt, anchors = run.opt, run.hyp.get('anchors') or None  # 0: the model's own
     if opt.weights:
         checkpoint = load_checkpoint(attempt_download(opt.weights))
         run.model = Model(opt.cfg or checkpoint.config, ch=3, nc=run.nc, anchors=anchors)
@@ -189,14 +190,11 @@ def build_model(run: Run) -> None:
 
 
 def build_loaders(run: Run) -> None:
-    """The training and validation loaders, the labels checked and drawn, the anchors fitted to them."""
-    import numpy as np
-
+    """The training and validation loaders, the labels checked, the anchors fitted to them."""
     from utils.anchors import check_anchors
     from utils.data.labels import labels_to_class_weights
     from utils.data.loader import create_dataloader
     from utils.imgsz import check_img_size
-    from utils.plots import plot_labels
 
     opt, stride = run.opt, grid_size(run.model)
     run.imgsz = check_img_size(opt.imgsz, stride, floor=stride * 2)
@@ -209,12 +207,9 @@ def build_loaders(run: Run) -> None:
         run.data.val, run.imgsz, opt.batch_size * 2, cache=None if opt.noval else opt.cache, rect=True, pad=0.5,
         workers=opt.workers * 2, prefix='val: ', **common,
     )  # fmt: skip
-    if not opt.noplots:
-        plot_labels(np.concatenate(run.dataset.labels), run.names, run.folder)
     if not opt.noautoanchor:
         check_anchors(run.dataset, run.model, thr=run.hyp['anchor_t'], imgsz=run.imgsz)
     run.model.class_weights = labels_to_class_weights(run.dataset.labels, run.nc) * run.nc
-    run.callbacks.run('on_pretrain_routine_end')
 
 
 def grid_size(model: Model) -> int:
@@ -240,6 +235,24 @@ def build_optimizer(run: Run) -> None:
     run.model.hyp = scale_gains(hyp, run.model.detect.nl, run.nc, run.imgsz)
     run.compute_loss = ComputeLoss(run.model)
     run.maps = np.zeros(run.nc)
+
+
+def open_folder(run: Run) -> None:
+    """Make the run's folder and write what is known of the run: options, hyper-parameters, the labels drawn."""
+    import numpy as np
+
+    from utils.loggers import Loggers
+    from utils.plots import plot_labels
+
+    run.folder = increment_path(Path(run.opt.project) / run.opt.name, run.opt.exist_ok, mkdir=True)
+    (run.folder / 'weights').mkdir(exist_ok=True)
+    write_yaml(run.folder / 'hyp.yaml', run.hyp)
+    write_yaml(run.folder / 'opt.yaml', asdict(run.opt) | {'save_dir': str(run.folder)})
+    run.callbacks.register_all(Loggers(run.folder))
+    run.callbacks.run('on_params_update', asdict(run.opt) | run.hyp)
+    if not run.opt.noplots:
+        plot_labels(np.concatenate(run.dataset.labels), run.names, run.folder)
+    run.callbacks.run('on_pretrain_routine_end')
 
 
 def announce(run: Run) -> None:
@@ -358,12 +371,22 @@ def save(run: Run, fit: float) -> None:
     from utils.checkpoint import save_checkpoint
 
     checkpoint = pack(run)
+    check_finite(run, checkpoint)
     save_checkpoint(run.last, checkpoint)
     if fit == run.stopper.best_fitness:
         save_checkpoint(run.best, checkpoint)
     if run.opt.save_period > 0 and run.epoch % run.opt.save_period == 0:
         save_checkpoint(run.folder / 'weights' / f'epoch{run.epoch}.safetensors', checkpoint)
     run.callbacks.run('on_model_save', run.last, run.epoch, is_final(run), run.stopper.best_fitness, fit)
+
+
+def check_finite(run: Run, checkpoint: Any) -> None:
+    """Refuse to write broken weights over good ones: an epoch's last step may break them with a loss still fine."""
+    import numpy as np
+
+    if not all(np.isfinite(array).all() for array in (*checkpoint.state.values(), *checkpoint.ema.values())):
+        kept = f'{run.last} is kept from before' if run.last.exists() else 'nothing was saved'
+        raise TrainingError(f'the weights are not finite after epoch {run.epoch}', f'lower lr0; {kept}')
 
 
 def pack(run: Run) -> Any:
@@ -417,11 +440,16 @@ def finish(run: Run) -> tuple:
     if not run.opt.noplots:
         plot_results(run.folder / 'results.csv')
     run.callbacks.run('on_train_end', run.last, run.best, run.epoch, run.results)
-    run.callbacks.run('teardown')
     LOGGER.info(f'Results saved to {colorstr("bold", str(run.folder))}')
-    for loader in (run.train_loader, run.val_loader):
-        loader.close()
     return run.results
+
+
+def close(run: Run) -> None:
+    """End the loaders' processes and close the loggers' files, however the run ended."""
+    for loader in (run.train_loader, run.val_loader):
+        if loader is not None:
+            loader.close()
+    run.callbacks.run('teardown')
 
 
 def run(callbacks: Callbacks | None = None, **options: Any) -> tuple:
