@@ -16,23 +16,26 @@ from models.cpu.plan import Buffer, External, Place, Recorder, Value
 
 @dataclass(eq=False)
 class Parameter:
-    """A tensor `name` of a layer and, unless it is frozen, its gradient; both arrays are given at run time."""
+    """A parameter's numbers and, unless it is frozen, its gradient; both arrays are given at run time.
 
-    layer: Any
+    `tensors` of one name, from layers that work as one, lie behind each other along the first dimension.
+    """
+
+    layers: tuple[Any, ...]
     name: str
     value: External
     gradient: External | None
 
     @property
-    def tensor(self) -> torch.Tensor:
-        return getattr(self.layer, self.name)
+    def tensors(self) -> list[torch.Tensor]:
+        return [getattr(layer, self.name) for layer in self.layers]
 
 
 @dataclass(eq=False)
 class Statistics:
-    """The batch norm `layer` and its mean and biased variance, each (channels,), over `count` numbers a channel."""
+    """Batch norms that work as one, and their channels' means and biased variances over `count` numbers each."""
 
-    layer: Any
+    layers: tuple[Any, ...]
     count: int
     mean: np.ndarray
     variance: np.ndarray
@@ -55,10 +58,11 @@ class Builder(Recorder):
         self.reorder((self.dnnl.descriptor(shape, (c * h * w, h * w, w, 1)), self.pictures), (x.descriptor, x.buffer))
         return x
 
-    def parameter(self, layer: Any, name: str) -> Parameter:
-        tensor = getattr(layer, name)
-        shape = tuple(tensor.shape)
-        found = Parameter(layer, name, External(shape), External(shape) if tensor.requires_grad else None)
+    def parameter(self, layers: tuple[Any, ...], name: str) -> Parameter:
+        """Register the parameter `name` of layers that work as one; frozen or not, they must be it alike."""
+        tensors = [getattr(layer, name) for layer in layers]
+        shape = sum(t.shape[0] for t in tensors), *tensors[0].shape[1:]
+        found = Parameter(layers, name, External(shape), External(shape) if tensors[0].requires_grad else None)
         self.parameters.append(found)
         return found
 

@@ -96,11 +96,12 @@ class Dnnl:
             return Descriptor(self, self._create('memory_desc_create_with_tag', *args, ANY))
         return Descriptor(self, self._create('memory_desc_create_with_strides', *args, dims(strides)))
 
-    def primitive(self, kind: str, *args: object, add: bool = False) -> Primitive:
+    def primitive(self, kind: str, *args: object, add: bool = False, prefer: str = '') -> Primitive:
         """A primitive from the arguments of `dnnl_<kind>_primitive_desc_create` that follow the engine.
 
         Args:
             add: the result is added to what the destination holds (a 'sum' post-op).
+            prefer: the beginning of the name of an implementation to take if there is one.
 
         Raises:
             DnnlError: there is no kernel for it, or only the reference one, which is a hundred times slower.
@@ -108,7 +109,15 @@ class Dnnl:
         plain = [a.handle if isinstance(a, (Descriptor, Primitive)) else a for a in args]
         engine = () if kind == 'reorder' else (self.engine,)
         attributes = self._adding if add else None
-        made = Primitive(self, kind, self._create(f'{kind}_primitive_desc_create', *engine, *plain, attributes))
+
+        def create() -> Primitive:
+            return Primitive(self, kind, self._create(f'{kind}_primitive_desc_create', *engine, *plain, attributes))
+
+        made = create()
+        while prefer and not made.implementation.startswith(prefer):
+            if self.lib.dnnl_primitive_desc_next_impl(made.handle):
+                made = create()
+                break
         if made.implementation.startswith('ref'):
             raise DnnlError(f'oneDNN has only its reference kernel for a {kind}')
         return made

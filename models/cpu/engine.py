@@ -54,12 +54,12 @@ class Engine:
     def forward(self, model: Any, x: torch.Tensor) -> list[torch.Tensor] | None:
         self.dnnl.set_threads(self.threads)
         network = self._network(model, tuple(x.shape))
-        if network is None or not all(s.layer.training for s in network.statistics):
+        if network is None or not all(norm.training for norm in network.norms):
             return None
         _waiting.pop(self.number, None)
         self.number = next(_numbers)
         _waiting[self.number] = self, network, x
-        maps = _Step.apply(torch.tensor([self.number]), *(p.tensor for p in network.trained))
+        maps = _Step.apply(torch.tensor([self.number]), *(t for p in network.trained for t in p.tensors))
         return list(maps) if isinstance(maps, tuple) else [maps]
 
     def _network(self, model: Any, shape: tuple[int, int, int, int]) -> Network | None:

@@ -51,16 +51,18 @@ def apply(b: Builder, layer: nn.Module, x: Maps) -> Maps:
     return LAYERS[kind](b, layer, x)
 
 
-def _convolution(b: Builder, m: nn.Conv2d, x: Value) -> Value:
-    if m.padding_mode != 'zeros' or isinstance(m.padding, str):
-        raise UnknownLayer('Conv2d with padding mode')
-    return ops.convolution(b, x, m)
+def _convolution(b: Builder, m: nn.Conv2d, x: Value, *beside: nn.Conv2d) -> Value:
+    for layer in (m, *beside):
+        if layer.padding_mode != 'zeros' or isinstance(layer.padding, str):
+            raise UnknownLayer('Conv2d with a padding mode')
+    return ops.convolution(b, x, m, *beside)
 
 
-def _batch_norm(b: Builder, m: nn.BatchNorm2d, x: Value) -> Value:
-    if not (m.training and m.affine and m.track_running_stats and m.momentum is not None):
-        raise UnknownLayer('BatchNorm2d without weights, momentum or statistics of its own')
-    return ops.batch_norm(b, x, m)
+def _batch_norm(b: Builder, m: nn.BatchNorm2d, x: Value, *beside: nn.BatchNorm2d) -> Value:
+    for norm in (m, *beside):
+        if not (norm.training and norm.affine and norm.track_running_stats and norm.momentum is not None):
+            raise UnknownLayer('BatchNorm2d that is frozen, or without weights, momentum or running statistics')
+    return ops.batch_norm(b, x, m, *beside)
 
 
 def _conv(b: Builder, m: common.Conv, x: Value) -> Value:
@@ -74,7 +76,27 @@ def _bottleneck(b: Builder, m: common.Bottleneck, x: Value) -> Value:
 
 
 def _c3(b: Builder, m: common.C3, x: Value) -> Value:
-    return apply(b, m.cv3, ops.concat(b, [apply(b, m.m, apply(b, m.cv1, x)), apply(b, m.cv2, x)]))
+    one, other = m.cv1, m.cv2
+    if not _alike(one, other):
+        return apply(b, m.cv3, ops.concat(b, [apply(b, m.m, apply(b, one, x)), apply(b, other, x)]))
+    # Both see the same map: as one convolution they read it once, and its gradient comes in one piece.
+    both = _batch_norm(b, one.bn, _convolution(b, one.conv, x, other.conv), other.bn)
+    both = apply(b, one.act, both)
+    return apply(b, m.cv3, ops.around(b, both, one.conv.out_channels, lambda y: apply(b, m.m, y)))
+
+
+def _alike(one: common.Conv, other: common.Conv) -> bool:
+    """Whether two Convs may run as one: pointwise, without hooks, and different in their numbers alone."""
+
+    def traits(m: common.Conv) -> tuple:
+        frozen = [p.requires_grad for p in m.parameters()]
+        return [(type(layer), layer.extra_repr()) for layer in m.children()], m.conv.in_channels, frozen
+
+    def plain(m: common.Conv) -> bool:
+        hooked = any(layer._forward_hooks or layer._forward_pre_hooks for layer in m.modules())
+        return type(m) is common.Conv and m.bn is not None and m.conv.pointwise and not hooked
+
+    return plain(one) and plain(other) and traits(one) == traits(other)
 
 
 def _bottleneck_csp(b: Builder, m: common.BottleneckCSP, x: Value) -> Value:

@@ -7,7 +7,7 @@ fall back on its slow ones. All functions raise DnnlError where it has none for 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_float, c_uint
 
 import numpy as np
@@ -18,20 +18,25 @@ from models.cpu.builder import Builder, Parameter, Statistics
 from models.cpu.dnnl import Arg, Descriptor, Primitive, dims, floats
 from models.cpu.plan import Buffer, External, Place, Value
 
+# The faster batch norm, 'bnorm_jit', lets its threads spin while they wait for each other. On cores that loader
+# workers want as well one of them is asleep meanwhile: it was measured to take 3 to 6 times as long as this one then.
+BATCH_NORM = 'bnorm_tbb_jit'
 
-def convolution(b: Builder, x: Value, layer: nn.Conv2d) -> Value:
-    """A convolution, grouped or not, with or without bias."""
-    n, _, h, w = x.shape
+
+def convolution(b: Builder, x: Value, *layers: nn.Conv2d) -> Value:
+    """A convolution, grouped or not, with or without bias; or several of one kind, their outputs side by side."""
+    (n, _, h, w), layer = x.shape, layers[0]
     size = [
         (full + 2 * p - (dilation * (k - 1) + 1)) // s + 1
         for full, k, s, p, dilation in zip((h, w), layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     ]
-    weight = b.parameter(layer, 'weight')
-    bias = b.parameter(layer, 'bias') if layer.bias is not None else None
+    weight = b.parameter(layers, 'weight')
+    bias = b.parameter(layers, 'bias') if layer.bias is not None else None
+    channels = weight.value.shape[0]
     trained = [p for p in (weight, bias) if p and p.gradient]
-    y = b.value((n, layer.out_channels, *size), x.needs_gradient or bool(trained))
-    plain, free = _weight_layouts(b, layer)
-    vector = b.dnnl.descriptor((layer.out_channels,), (1,)) if bias else None
+    y = b.value((n, channels, *size), x.needs_gradient or bool(trained))
+    plain, free = _weight_layouts(b, weight.value.shape, layer.groups)
+    vector = b.dnnl.descriptor((channels,), (1,)) if bias else None
     padding = dims(layer.padding)
     window = (dims(layer.stride), dims([i - 1 for i in layer.dilation]), padding, padding)
 
@@ -71,12 +76,10 @@ def convolution(b: Builder, x: Value, layer: nn.Conv2d) -> Value:
     return y
 
 
-def _weight_layouts(b: Builder, layer: nn.Conv2d) -> tuple[Descriptor, Descriptor]:
-    """A convolution's weights as OneFlow has them (out, in, h, w), and as oneDNN wants to choose."""
-    out, groups = layer.out_channels, layer.groups
-    shape = [out // groups, layer.in_channels // groups, *layer.kernel_size]
+def _weight_layouts(b: Builder, shape: Sequence[int], groups: int) -> tuple[Descriptor, Descriptor]:
+    """Weights (out, in, h, w) as OneFlow lays them out, and as oneDNN wants to choose."""
     if groups > 1:
-        shape = [groups, *shape]
+        shape = groups, shape[0] // groups, *shape[1:]
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     return b.dnnl.descriptor(shape, strides), b.dnnl.descriptor(shape)
 
@@ -101,24 +104,31 @@ def _weight_gradient(
         b.reorder(made, (plain, parameter.gradient))
 
 
-def batch_norm(b: Builder, x: Value, layer: nn.BatchNorm2d) -> Value:
-    """Batch norm by the batch's own statistics (Ioffe and Szegedy, https://arxiv.org/abs/1502.03167)."""
+def batch_norm(b: Builder, x: Value, *layers: nn.BatchNorm2d) -> Value:
+    """Batch norm by the batch's own statistics (Ioffe and Szegedy, https://arxiv.org/abs/1502.03167).
+
+    Several layers share the channels out.
+    """
     n, c, h, w = x.shape
-    scale, shift = b.parameter(layer, 'weight'), b.parameter(layer, 'bias')
+    scale, shift = b.parameter(layers, 'weight'), b.parameter(layers, 'bias')
     y = b.value(x.shape, x.needs_gradient or bool(scale.gradient or shift.gradient))
     layout, vector = x.descriptor, b.dnnl.descriptor((c,), (1,))
-    settings = c_float(layer.eps), c_uint(d.USE_SCALE | d.USE_SHIFT)
-    statistics = Statistics(layer, n * h * w, np.zeros(c, np.float32), np.zeros(c, np.float32))
+    settings = c_float(layers[0].eps), c_uint(d.USE_SCALE | d.USE_SHIFT)
+    statistics = Statistics(layers, n * h * w, np.zeros(c, np.float32), np.zeros(c, np.float32))
     b.statistics.append(statistics)
     mean, variance = ((vector, External.of(array)) for array in (statistics.mean, statistics.variance))
     places = {Arg.SRC: (layout, x.buffer), Arg.MEAN: mean, Arg.VARIANCE: variance, Arg.SCALE: (vector, scale.value)}
 
-    forward = b.dnnl.primitive('batch_normalization_forward', d.FORWARD_TRAINING, layout, layout, *settings)
+    forward = b.dnnl.primitive(
+        'batch_normalization_forward', d.FORWARD_TRAINING, layout, layout, *settings, prefer=BATCH_NORM
+    )
     b.step(forward, {**places, Arg.SHIFT: (vector, shift.value), Arg.DST: (layout, y.buffer)})
 
     def backward() -> None:
         gradient, free = b.take_gradient(y)
-        made = b.dnnl.primitive('batch_normalization_backward', d.BACKWARD, layout, layout, layout, *settings, forward)
+        made = b.dnnl.primitive(
+            'batch_normalization_backward', d.BACKWARD, layout, layout, layout, *settings, forward, prefer=BATCH_NORM
+        )
         frozen = Buffer(vector.size)
         parts = {
             Arg.DIFF_DST: gradient,
@@ -225,6 +235,31 @@ def concat(b: Builder, values: Sequence[Value]) -> Value:
     for x in values:
         _move(b, y, x, [(x.descriptor, y.descriptor.part(x.shape, (0, first, 0, 0)))])
         first += x.shape[1]
+    return y
+
+
+def around(b: Builder, x: Value, channels: int, inner: Callable[[Value], Value]) -> Value:
+    """The first channels of `x` go through `inner`, the others pass by and are joined to what comes out."""
+    n, c, h, w = x.shape
+    passing = x.descriptor.part((n, c - channels, h, w), (0, channels, 0, 0))
+    worked = x.descriptor.part((n, channels, h, w), (0, 0, 0, 0))
+    first = b.value((n, channels, h, w), x.needs_gradient)
+    b.reorder((worked, x.buffer), (first.descriptor, first.buffer))
+    b.backward(first, lambda: b.reorder((first.descriptor, first.gradient), (worked, x.gradient)))
+
+    result = inner(first)
+    kept = result.shape[1]
+    y = b.value((n, kept + c - channels, h, w), x.needs_gradient or result.needs_gradient)
+    target = y.descriptor.part((n, c - channels, h, w), (0, kept, 0, 0))
+    b.reorder((passing, x.buffer), (target, y.buffer))
+
+    def backward() -> None:
+        if x.needs_gradient:
+            x.gradient = Buffer(x.descriptor.size)
+            b.reorder((target, y.gradient), (passing, x.gradient))
+
+    b.backward(y, backward)
+    _move(b, y, result, [(result.descriptor, y.descriptor.part(result.shape, (0, 0, 0, 0)))])
     return y
 
 
