@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from models.cpu.builder import Builder
 from models.cpu.dnnl import Dnnl
 from models.cpu.lower import lower
 from models.cpu.plan import aligned
+from models.cpu.shared import SharedArrays
 
 
 class Network:
@@ -31,18 +32,23 @@ class Network:
         self.parameters, self.statistics = builder.parameters, builder.statistics
         self.trained = [p for p in self.parameters if p.gradient]
         self.norms = [norm for s in self.statistics for norm in s.layers]
+        self.shared = SharedArrays(
+            [(layer, p.name) for p in self.parameters for layer in p.layers]
+            + [(norm, name) for norm in self.norms for name in ('running_mean', 'running_var', 'num_batches_tracked')]
+        )
 
     def forward(self, x: torch.Tensor, arena: np.ndarray) -> list[torch.Tensor]:
         """Raw maps of pictures (n, c, h, w); the batch norms' running statistics move."""
         self.plan.bind(arena)
         self.pictures.give(np.ascontiguousarray(x.numpy()))
+        arrays = iter(self.shared.fetch())
         for p in self.parameters:
-            arrays = [t.numpy() for t in p.tensors]
-            p.value.give(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
+            parts = [next(arrays) for _ in p.layers]
+            p.value.give(parts[0] if len(parts) == 1 else np.concatenate(parts))
         for result, _ in self.outputs:
             result.give(np.empty(result.shape, np.float32))
         self.plan.forward()
-        self._move_statistics()
+        self._move_statistics(arrays)
         return [torch.from_numpy(result.array) for result, _ in self.outputs]
 
     def backward(self, gradients: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -63,16 +69,18 @@ class Network:
             for array in _split(p.gradient.array, [len(t) for t in p.tensors])
         ]
 
-    def _move_statistics(self) -> None:
-        """OneFlow's own running averages: the variance is the unbiased one."""
+    def _move_statistics(self, running: Iterator[np.ndarray]) -> None:
+        """OneFlow's own running averages, in place: mean, unbiased variance and the number of batches of each norm."""
         for s in self.statistics:
-            variance = s.variance * (s.count / max(s.count - 1, 1))
+            unbiased = s.variance * (s.count / max(s.count - 1, 1))
             channels = [norm.num_features for norm in s.layers]
-            for norm, m, v in zip(s.layers, *(_split(numbers, channels) for numbers in (s.mean, variance))):
-                # On the CPU numpy() shares the tensor's memory.
-                for running, batch in ((norm.running_mean.numpy(), m), (norm.running_var.numpy(), v)):
-                    running += np.float32(norm.momentum) * (batch - running)
-                norm.num_batches_tracked.numpy()[...] += 1
+            for norm, mean, variance in zip(s.layers, _split(s.mean, channels), _split(unbiased, channels)):
+                rate = np.float32(norm.momentum)
+                for batch in (mean, variance):
+                    average = next(running)
+                    average += rate * (batch - average)
+                batches = next(running)
+                batches += 1
 
 
 def _split(numbers: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:

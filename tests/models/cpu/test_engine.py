@@ -22,12 +22,12 @@ pytestmark = pytest.mark.skipif(dnnl.load() is None, reason='oneDNN is not insta
 ANCHORS = [[10, 13, 16, 30], [30, 61, 62, 45]]
 
 
-def small(*rows: list, nc: int = 3) -> Model:
-    """A network of stride 4 and 8 around the given rows, which see 16 channels."""
+def small(*rows: list, nc: int = 3, seed: int = 0) -> Model:
+    """A network of stride 8 and 16 around the given rows, which see 16 channels."""
     n = len(rows)
     backbone = [[-1, 1, 'Conv', [16, 3, 2]], [-1, 1, 'Conv', [16, 3, 2]], *rows]
     head = [[-1, 1, 'Conv', [24, 3, 2]], [[n + 1, n + 2], 1, 'Detect', ['nc', 'anchors']]]
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     cfg = {
         'nc': nc,
         'depth_multiple': 1.0,
@@ -162,6 +162,18 @@ def test_gradients_accumulate_and_weights_are_read_anew(plain):
     assert_same_training(model, oracle)
     for p, other in zip(model.parameters(), oracle.parameters()):
         assert_close(p.detach(), other.detach(), 1e-4, 'weights')
+
+
+def test_tensors_that_move_are_found(plain):
+    model, x = small([-1, 1, 'C3', [16]]), pictures(2, 3, 32, 32)
+    through_engine(model, x)
+    model.double().float()  # new memory for all
+    model.load_state_dict(small([-1, 1, 'C3', [16]], seed=3).state_dict())
+    model.model[1].bn.running_mean = torch.ones(16)
+    oracle = copy.deepcopy(model)
+    loss(through_engine(model, x)).backward()
+    loss(plain(oracle, x)).backward()
+    assert_same_training(model, oracle)
 
 
 @pytest.mark.parametrize('frozen', [('model.0.', 'model.1.'), ('model.2.m', 'model.4.m.0.bias'), ('conv.weight',)])
