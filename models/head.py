@@ -67,7 +67,7 @@ class Detect(nn.Module):
 
     def _offset(self, level: int, ny: int, nx: int, like: torch.Tensor) -> torch.Tensor:
         """(cell - 0.5) * stride as (1, 1, ny, nx, 2), x before y; the last size's is kept."""
-        key = (ny, nx, like.device, like.dtype)
+        key = (ny, nx, str(like.device), like.dtype)  # a device itself could not be copied
         if self._offsets.get(level, (None,))[0] != key:
             cells = np.stack(np.meshgrid(np.arange(nx), np.arange(ny)), -1)
             offset = ((cells - 0.5) * self._strides[level]).astype(np.float32).reshape(1, 1, ny, nx, 2)

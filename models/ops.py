@@ -12,10 +12,10 @@ from oneflow import nn
 
 
 class SiLU(nn.SiLU):
-    """x * sigmoid(x) (Elfwing et al., https://arxiv.org/abs/1702.03118)."""
+    """x * sigmoid(x) (Elfwing et al., https://arxiv.org/abs/1702.03118). OneFlow's own has a slow gradient on a CPU."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x) if x.is_cuda else x * x.sigmoid()
+        return super().forward(x) if x.is_cuda or not x.requires_grad else x * x.sigmoid()
 
 
 class Conv2d(nn.Conv2d):
@@ -60,7 +60,8 @@ class AnchorConv2d(Conv2d):
             return y.permute(0, 1, 3, 4, 2).contiguous()
         weight = self.weight.view(1, -1, c).expand(b, -1, c)
         y = torch._C.matmul(x.reshape(b, c, ny * nx), weight, transpose_a=True, transpose_b=True) + self.bias
-        return y.view(b, ny * nx, self.anchors, self.values).permute(0, 2, 1, 3).reshape(b, -1, ny, nx, self.values)
+        y = y.view(b, ny * nx, self.anchors, self.values).permute(0, 2, 1, 3).contiguous()
+        return y.view(b, self.anchors, ny, nx, self.values)
 
 
 class BatchNorm2d(nn.BatchNorm2d):

@@ -13,8 +13,9 @@ from oneflow import nn
 
 from models import common, ops
 from models.head import Detect
-from models.surgery import make_divisible
 from utils.errors import ConfigError
+from utils.imgsz import make_divisible
+from utils.log import LOGGER
 from utils.paths import MODEL_DIRS, find_file, read_yaml
 
 LAYERS: dict[str, type[nn.Module]] = {
@@ -104,10 +105,11 @@ def read_config(
     if not isinstance(config, dict):
         raise ConfigError(f'{shown}: not a model description', 'it needs nc, anchors, backbone, head, ...')
     config.setdefault('ch', ch)
-    if nc is not None:
-        config['nc'] = int(nc)
-    if anchors is not None:
-        config['anchors'] = anchors if isinstance(anchors, list) else round(anchors)
+    anchors = anchors if anchors is None or isinstance(anchors, list) else round(anchors)
+    for key, value in (('nc', nc), ('anchors', anchors)):
+        if value is not None and value != config.get(key):
+            LOGGER.info(f'{shown}: {key} is {config.get(key)}, using {value}')
+            config[key] = value
     _check_keys(config, shown)
     return config, name
 

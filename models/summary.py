@@ -62,7 +62,6 @@ def count_flops(model: nn.Module, img_size: int | list[int] = 640) -> float:
     return layer_flops(model, picture) * height / stride * width / stride
 
 
-@torch.no_grad()
 def layer_flops(module: nn.Module, x: torch.Tensor | list[torch.Tensor]) -> float:
     """GFLOPs of `module(x)` in evaluation mode, counted as the reference's counter (thop) does.
 
@@ -75,7 +74,8 @@ def layer_flops(module: nn.Module, x: torch.Tensor | list[torch.Tensor]) -> floa
     for part in counted:
         part.register_forward_hook(lambda layer, _x, y: counts.append(_multiply_adds(layer, y)))
     try:
-        module.eval()(x)
+        with torch.no_grad():
+            module.eval()(x)
     finally:
         for part in counted:
             part._forward_hooks.popitem()  # OneFlow gives no handle to take a hook off by

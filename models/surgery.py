@@ -13,13 +13,6 @@ from oneflow.nn import functional as F
 from models.ops import Conv2d
 
 
-def make_divisible(x: float, divisor: int | torch.Tensor) -> int:
-    """The smallest multiple of `divisor` (of its largest element, if it is a tensor) that is at least `x`."""
-    if isinstance(divisor, torch.Tensor):
-        divisor = int(divisor.max())
-    return math.ceil(x / divisor) * divisor
-
-
 def initialize_weights(model: nn.Module) -> None:
     """Give every batch norm YOLOv5's settings; the layers' own initial weights are kept."""
     for module in model.modules():
@@ -27,20 +20,19 @@ def initialize_weights(model: nn.Module) -> None:
             module.eps, module.momentum = 1e-3, 0.03
 
 
-@torch.no_grad()
 def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Conv2d:
     """One convolution that equals `conv` followed by `bn` in evaluation mode; its parameters need no gradient.
 
     y = (conv(x) - mean) * scale + shift with scale = weight / sqrt(variance + eps), worked out in float64.
     """
-    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    bias = -bn.running_mean.double() if conv.bias is None else conv.bias.double() - bn.running_mean.double()
     fused = Conv2d(
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
-    )
-    fused.to(device=conv.weight.device, dtype=conv.weight.dtype)
-    fused.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
-    fused.bias.copy_(bn.bias.double() + bias * scale)
+    ).to(device=conv.weight.device, dtype=conv.weight.dtype)
+    with torch.no_grad():
+        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+        bias = -bn.running_mean.double() if conv.bias is None else conv.bias.double() - bn.running_mean.double()
+        fused.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
+        fused.bias.copy_(bn.bias.double() + bias * scale)
     return fused.requires_grad_(False)
 
 

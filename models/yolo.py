@@ -151,7 +151,6 @@ class Model(nn.Module):
         """The summary line; with `verbose` a table of parameters before it."""
         return model_info(self, verbose, img_size)
 
-    @torch.no_grad()
     def _measure_strides(self) -> list[float]:
         """Run an empty picture through and see what each level makes of its height. Leaves no trace in the model.
 
@@ -162,9 +161,10 @@ class Model(nn.Module):
         self.eval()
         self.detect.train()  # raw maps: decoding needs the strides
         try:
-            maps = self._forward_once(
-                torch.zeros(1, self.yaml['ch'], size, size), visualize=lambda _x, _type, row: done.append(row)
-            )
+            with torch.no_grad():
+                maps = self._forward_once(
+                    torch.zeros(1, self.yaml['ch'], size, size), visualize=lambda _x, _type, row: done.append(row)
+                )
             heights = [level.shape[2] for level in maps] if isinstance(self.detect, Detect) else []
         except Exception as problem:
             layer = self.model[len(done)]
