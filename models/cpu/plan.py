@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -77,12 +78,18 @@ class Step:
     places: dict[int, Place]
 
 
+@dataclass(eq=False)
+class Call:
+    function: Callable[..., None]
+    buffers: tuple[Buffer, ...]
+
+
 class Recorder:
     """Collects steps; the operations of `ops.py` write to it."""
 
     def __init__(self, dnnl: Dnnl) -> None:
         self.dnnl = dnnl
-        self.steps: list[Step | tuple[Callable[[np.ndarray], None], Buffer]] = []
+        self.steps: list[Step | Call] = []
         self.tape: list[Callable[[], None]] = []
 
     def step(self, primitive: Primitive, places: dict[int, Place]) -> None:
@@ -91,10 +98,11 @@ class Recorder:
         for _, place in places.values():
             self._use(place)
 
-    def call(self, function: Callable[[np.ndarray], None], buffer: Buffer) -> None:
-        """Record a call of Python with a buffer's float32 numbers."""
-        self.steps.append((function, buffer))
-        self._use(buffer)
+    def call(self, function: Callable[..., None], *buffers: Buffer) -> None:
+        """Record a call of Python with the float32 numbers of buffers."""
+        self.steps.append(Call(function, buffers))
+        for buffer in buffers:
+            self._use(buffer)
 
     def _use(self, place: Buffer | External) -> None:
         if isinstance(place, Buffer):
@@ -120,7 +128,7 @@ class Recorder:
 class Plan:
     """Steps bound to an arena: `forward()`, then `backward()`."""
 
-    def __init__(self, dnnl: Dnnl, steps: Sequence[Step | tuple], forward: int) -> None:
+    def __init__(self, dnnl: Dnnl, steps: Sequence[Step | Call], forward: int) -> None:
         self.dnnl, self.steps, self.boundary = dnnl, steps, forward
         self.size = _place([buffer for step in steps for buffer in _buffers(step)])
         self.memories: dict[Buffer, list[Memory]] = {}
@@ -148,12 +156,12 @@ class Plan:
                 memory.point_to(arena.ctypes.data + buffer.offset)
         self.calls = [self._call(step) for step in self.steps]
 
-    def _call(self, step: Step | tuple) -> Callable[[], None]:
+    def _call(self, step: Step | Call) -> Callable[[], None]:
         if isinstance(step, Step):
             return step.primitive.run
-        function, buffer = step
-        numbers = self.arena[buffer.offset : buffer.offset + buffer.size].view(np.float32)
-        return lambda: function(numbers)
+        return partial(
+            step.function, *(self.arena[b.offset : b.offset + b.size].view(np.float32) for b in step.buffers)
+        )
 
     def forward(self) -> None:
         for call in self.calls[: self.boundary]:
@@ -164,9 +172,10 @@ class Plan:
             call()
 
 
-def _buffers(step: Step | tuple) -> list[Buffer]:
-    places = [place for _, place in step.places.values()] if isinstance(step, Step) else [step[1]]
-    return [place for place in places if isinstance(place, Buffer)]
+def _buffers(step: Step | Call) -> list[Buffer]:
+    if isinstance(step, Call):
+        return list(step.buffers)
+    return [place for _, place in step.places.values() if isinstance(place, Buffer)]
 
 
 def _place(buffers: Sequence[Buffer]) -> int:

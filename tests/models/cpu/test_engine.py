@@ -148,6 +148,19 @@ def test_as_exact_as_plain_oneflow_by_float64(plain, monkeypatch):
     assert error(model) < max(3 * error(single), 1e-5)
 
 
+def test_statistics_of_large_maps_are_exact():
+    """Float32 sums over 131,072 numbers, one after another, are off by 1e-5 and more."""
+    model, x = small(), pictures(8, 3, 256, 256)
+    with torch.no_grad():
+        y = model.model[0].conv(x).numpy().astype(np.float64)
+    through_engine(model, x)
+    norm = model.model[0].bn
+    momentum, count = norm.momentum, y[:, 0].size
+    variance = 1 - momentum + momentum * y.var((0, 2, 3)) * count / (count - 1)
+    np.testing.assert_allclose(norm.running_mean.numpy(), momentum * y.mean((0, 2, 3)), rtol=2e-6)
+    np.testing.assert_allclose(norm.running_var.numpy(), variance, rtol=3e-7)
+
+
 def test_gradients_accumulate_and_weights_are_read_anew(plain):
     model = small()
     oracle = copy.deepcopy(model)
