@@ -77,8 +77,10 @@ def atomic_write(path: str | Path, mode: str = 'wb') -> Iterator[IO]:
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # the system's error for a full disk names no file
         raise
 
 
