@@ -5,10 +5,10 @@ As a script it prints a model's table: python models/yolo.py --cfg yolov5s.yaml
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 if __name__ == '__main__' and not __package__:
@@ -27,7 +27,9 @@ from models.parse import parse_model, read_config
 from models.profiling import LayerTimer, profile
 from models.summary import layer_table, model_info
 from models.surgery import fuse_conv_and_bn, initialize_weights, scale_img
+from utils.device import select_device
 from utils.errors import ConfigError, run_main
+from utils.options import option, parse_options
 from utils.paths import MODEL_DIRS
 
 Observer = Callable[[torch.Tensor, str, int], object]
@@ -190,19 +192,21 @@ def _unscale(boxes: torch.Tensor, scale: float, mirror_width: int | None) -> tor
     return torch.cat([x, y, wh, boxes[..., 4:]], -1)
 
 
+@dataclass
+class Options:
+    """Of the command line."""
+
+    cfg: str = option('yolov5s.yaml', help='model file')
+    batch_size: int = option(1, help='pictures a run when timing')
+    device: str = option('', help="cpu, or a GPU's number; by default a GPU if there is one")
+    profile: bool = option(False, help='time the model, forward and backward')
+    line_profile: bool = option(False, help='time every layer')
+    test: bool = option(False, help='build every model file and print its summary')
+
+
 def main(argv: list[str] | None = None) -> None:
     """The command line: print a model's table, time it, or build all model files."""
-    from utils.device import select_device  # a script may; the network itself knows nothing of devices
-
-    parser = argparse.ArgumentParser(prog='models/yolo.py', description='Print the table of a model.')
-    parser.add_argument('--cfg', default='yolov5s.yaml', help='model file (default: %(default)s)')
-    parser.add_argument('--batch-size', type=int, default=1, help='pictures a run when timing (default: %(default)s)')
-    parser.add_argument('--device', default='', help='cpu, or the number of a GPU (default: a GPU if there is one)')
-    parser.add_argument('--profile', action='store_true', help='time the model, forward and backward')
-    parser.add_argument('--line-profile', action='store_true', help='time every layer')
-    parser.add_argument('--test', action='store_true', help='build every model file and print its summary')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of errors')
-    options = parser.parse_args(argv)
+    options = parse_options(Options, argv, 'Print the table of a model', 'models/yolo.py')
     device = select_device(options.device)
     if options.test:
         build_all()

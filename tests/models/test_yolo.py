@@ -149,6 +149,15 @@ def test_command_prints_the_table(tmp_path, capsys):
     assert out.splitlines()[-1].startswith('mine summary: ')
 
 
+@pytest.mark.parametrize(('switch', 'column'), [('--profile', 'backward'), ('--line-profile', 'module')])
+def test_command_times(switch, column, tmp_path, capsys):
+    write_yaml(tmp_path / 'mine.yaml', TINY)
+    main(['--cfg', str(tmp_path / 'mine.yaml'), '--device', 'cpu', switch])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(column in line for line in lines[10:])
+    assert lines[-1].startswith('mine summary: ')
+
+
 def test_command_names_all_files_that_fail(tmp_path, capsys, monkeypatch):
     write_yaml(tmp_path / 'yolo-good.yaml', TINY)
     write_yaml(tmp_path / 'yolo-bad.yaml', TINY | {'nc': -1})
@@ -175,3 +184,5 @@ def test_run_by_its_path_from_anywhere(tmp_path):
     assert wrong.returncode == 1
     assert wrong.stderr.startswith('Error: other.yaml: no such model file')
     assert len(wrong.stderr.splitlines()) == 1
+    unknown = run_by_path(tmp_path, '--config', 'mine.yaml')
+    assert (unknown.returncode, len(unknown.stderr.splitlines())) == (2, 1)
