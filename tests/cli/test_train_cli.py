@@ -1,0 +1,131 @@
+"""train.py as its users start it, stop it and kill it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from train import TrainOptions
+from utils.checkpoint import load_checkpoint
+from utils.paths import ROOT
+
+COMMAND = [sys.executable, str(ROOT / 'train.py')]
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *words], cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+@contextmanager
+def training(tiny, folder: Path) -> Iterator[subprocess.Popen]:
+    """A run without end, with two loader processes, that has just written its first checkpoint."""
+    words = tiny.words('runs', epochs=100_000, workers=2, noval=True)
+    with open(folder / 'err.txt', 'w') as err:
+        process = subprocess.Popen([*COMMAND, *words], cwd=folder, stderr=err, start_new_session=True)
+    try:
+        last = folder / 'runs' / 'exp' / 'weights' / 'last.safetensors'
+        assert wait_for(lambda: last.exists() or process.poll() is not None, 60), 'no checkpoint within a minute'
+        assert process.poll() is None, (folder / 'err.txt').read_text()
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def children(process: subprocess.Popen) -> list[str]:
+    return Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+
+
+def gone(pids: list[str]) -> bool:
+    return not any(Path(f'/proc/{pid}').exists() for pid in pids)
+
+
+def check_last(folder: Path) -> None:
+    last = load_checkpoint(folder / 'runs' / 'exp' / 'weights' / 'last.safetensors')
+    assert last.epoch >= 0
+    assert all(np.isfinite(array).all() for array in (last.ema | last.state).values())
+    assert last.optimizer['state']
+
+
+def test_a_run_from_another_folder(tiny, tmp_path):
+    words = [word.replace('--batch-size', '--batch').replace('--imgsz', '--img') for word in tiny.words('runs')]
+    del words[words.index('--project') : words.index('--project') + 2]
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ''
+    assert 'Traceback' not in done.stderr
+    assert done.stderr.rstrip().endswith('Results saved to runs/train/exp')
+    assert 'Starting training for 1 epochs...' in done.stderr
+    assert load_checkpoint(tmp_path / 'runs/train/exp/weights/best.safetensors').epoch == -1
+    assert len((tmp_path / 'runs/train/exp/results.csv').read_text().splitlines()) == 2
+
+
+def test_help_names_every_option_and_imports_nothing_slow(tmp_path):
+    command = [sys.executable, '-X', 'importtime', *COMMAND[1:], '--help']
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    for field in fields(TrainOptions):
+        assert f'--{field.name}' in done.stdout.replace('-', '_').replace('___', '--').replace('__', '--'), field.name
+    imported = {line.rsplit('|', 1)[-1].strip().split('.')[0] for line in done.stderr.splitlines()}
+    assert {'argparse', 'utils'} <= imported
+    assert not imported & {'oneflow', 'cv2', 'matplotlib', 'numpy', 'pandas', 'scipy', 'tensorboard'}
+
+
+@pytest.mark.parametrize(('words', 'code', 'said'), [
+    (['--nonsense'], 2, 'train.py: unrecognized arguments: --nonsense'),
+    (['--data', 'gone.yaml'], 1, 'gone.yaml: no such data set YAML'),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_an_exit_code(tmp_path, words, code, said):
+    done = run(*words, cwd=tmp_path)
+    errors = [line for line in done.stderr.splitlines() if line.startswith('Error: ')]
+    assert done.returncode == code
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert 'Traceback' not in done.stderr
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_killed_at_any_moment_it_leaves_a_whole_checkpoint(tiny, tmp_path):
+    for number, seconds in enumerate(np.random.default_rng(0).uniform(0, 0.6, 3)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with training(tiny, folder) as process:
+            loaders = children(process)
+            time.sleep(seconds)
+            process.kill()
+            process.wait()
+        check_last(folder)
+        lines = (folder / 'runs' / 'exp' / 'results.csv').read_text().splitlines()
+        assert len({line.count(',') for line in lines}) == 1
+        assert len(loaders) == 2
+        assert wait_for(lambda pids=loaders: gone(pids), 10), 'its loader processes live on'
+
+
+def test_ctrl_c(tiny, tmp_path):
+    with training(tiny, tmp_path) as process:
+        loaders = children(process)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
+        assert process.wait(20) == 130
+        assert gone(loaders)
+    lines = (tmp_path / 'err.txt').read_text().splitlines()
+    assert lines[-1] == 'Error: Interrupted'
+    assert not any('Traceback' in line or 'KeyboardInterrupt' in line for line in lines)
+    check_last(tmp_path)
