@@ -91,6 +91,14 @@ class Builder(Recorder):
         add = self.dnnl.primitive('binary', d.ADD, layout, layout, layout)
         self.step(add, {Arg.SRC: whole, Arg.SRC_1: (layout, part), Arg.DST: whole})
 
+    def pass_on(self, x: Value, primitive: Primitive, places: dict[int, Place]) -> None:
+        """As `add_gradient`, but the result, if it is the first part, goes where `places` says."""
+        if x.gradient is not None:
+            self.add_gradient(x, primitive, places)
+            return
+        self.step(primitive, places)
+        x.gradient = places[Arg.DIFF_SRC][1]
+
     def own_gradient(self, x: Value) -> Place:
         """The gradient of `x` for more parts to be added; a copy of it if another value holds it too."""
         shared = x.gradient

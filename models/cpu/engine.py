@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
+import numpy as np
 import oneflow as torch
 
 from models.cpu.dnnl import Dnnl, DnnlError, load
@@ -21,7 +23,8 @@ PLANS = 24  # kept for one model: --multi-scale takes eleven sizes, and an epoch
 # Not an attribute of the model: models are copied and pickled, an engine can't be.
 _engines: WeakKeyDictionary[Any, Engine] = WeakKeyDictionary()
 _numbers = itertools.count(1)
-_waiting: dict[int, tuple[Network, torch.Tensor]] = {}  # by number: forwards to run, then to be followed by a backward
+_runs: WeakValueDictionary[int, Run] = WeakValueDictionary()  # by number; each belongs to its engine
+_latest: list[Run] = []  # the last one until its backward, for a model that is dropped right after its forward
 
 
 def forward(model: Any, x: torch.Tensor) -> list[torch.Tensor] | None:
@@ -41,6 +44,16 @@ def forward(model: Any, x: torch.Tensor) -> list[torch.Tensor] | None:
     return _engines[model].forward(model, x)
 
 
+@dataclass(eq=False)
+class Run:
+    """A forward on its way to a backward."""
+
+    network: Network
+    arena: np.ndarray
+    threads: int
+    pictures: torch.Tensor
+
+
 class Engine:
     """The compiled networks of one model. They share an arena, so only the last forward can go backward."""
 
@@ -48,7 +61,7 @@ class Engine:
         self.dnnl = dnnl
         self.networks: OrderedDict[tuple, Network | None] = OrderedDict()
         self.arena = aligned(0)
-        self.number = 0
+        self.run: Run | None = None
         self.threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get('WORLD_SIZE', '1')))
 
     def forward(self, model: Any, x: torch.Tensor) -> list[torch.Tensor] | None:
@@ -56,11 +69,10 @@ class Engine:
         network = self._network(model, tuple(x.shape))
         if network is None or not all(norm.training for norm in network.norms):
             return None
-        _waiting.pop(self.number, None)
-        self.number = next(_numbers)
-        _waiting[self.number] = self, network, x
-        maps = _Step.apply(torch.tensor([self.number]), *(t for p in network.trained for t in p.tensors))
-        return list(maps) if isinstance(maps, tuple) else [maps]
+        self.run, number = Run(network, self.arena, self.threads, x), next(_numbers)
+        _runs[number] = self.run
+        _latest[:] = [self.run]
+        return list(_Step.apply(torch.tensor([number]), *(t for p in network.trained for t in p.tensors)))
 
     def _network(self, model: Any, shape: tuple[int, int, int, int]) -> Network | None:
         key = shape, *((id(p), p.requires_grad) for p in model.parameters())
@@ -79,12 +91,16 @@ class Engine:
                 LOGGER.info('Training on plain OneFlow, which is slower on a CPU: %s', reason)
             return None
         if network.plan.size > self.arena.nbytes:
+            self.run = None
+            for other in filter(None, self.networks.values()):
+                other.plan.release()
+            self.arena = aligned(0)  # the old one goes before the new one comes
             self.arena = aligned(network.plan.size)
         return network
 
 
 class _Step(torch.autograd.Function):
-    """A network's forward and backward. Its first input is the number of a forward in `_waiting`.
+    """A network's forward and backward. Its first input is the number of a run.
 
     The number is all that passes from forward to backward: setting attributes on OneFlow's `ctx` crashes.
     """
@@ -92,16 +108,17 @@ class _Step(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, number: torch.Tensor, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
         ctx.save_for_backward(number)
-        engine, network, x = _waiting[number.item()]
-        return tuple(network.forward(x, engine.arena))
+        run = _runs[number.item()]
+        return tuple(run.network.forward(run.pictures, run.arena))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        engine, network, _ = _waiting.pop(ctx.saved_tensors[0].item(), (None, None, None))
-        if network is None:
+        run = _runs.pop(ctx.saved_tensors[0].item(), None)
+        if run is None:
             raise RuntimeError(
                 'backward through a forward that is gone: on the CPU a model keeps the numbers of its last training '
                 'forward alone, and for one backward (YOLOV5_CPU_ENGINE=0 trains on plain OneFlow, without this limit)'
             )
-        engine.dnnl.set_threads(engine.threads)
-        return None, *network.backward(gradients)
+        _latest.clear()
+        run.network.plan.dnnl.set_threads(run.threads)
+        return None, *run.network.backward(gradients)

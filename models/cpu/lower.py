@@ -13,7 +13,7 @@ from oneflow import nn
 
 from models import common, head
 from models import ops as layers
-from models.cpu import dnnl, ops
+from models.cpu import dnnl, norm, ops
 from models.cpu.builder import Builder
 from models.cpu.plan import Value
 
@@ -59,10 +59,10 @@ def _convolution(b: Builder, m: nn.Conv2d, x: Value, *beside: nn.Conv2d) -> Valu
 
 
 def _batch_norm(b: Builder, m: nn.BatchNorm2d, x: Value, *beside: nn.BatchNorm2d) -> Value:
-    for norm in (m, *beside):
-        if not (norm.training and norm.affine and norm.track_running_stats and norm.momentum is not None):
+    for layer in (m, *beside):
+        if not (layer.training and layer.affine and layer.track_running_stats and layer.momentum is not None):
             raise UnknownLayer('BatchNorm2d that is frozen, or without weights, momentum or running statistics')
-    return ops.batch_norm(b, x, m, *beside)
+    return norm.batch_norm(b, x, m, *beside)
 
 
 def _conv(b: Builder, m: common.Conv, x: Value) -> Value:

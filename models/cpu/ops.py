@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from ctypes import c_float, c_uint
+from ctypes import c_float
 
-import numpy as np
 from oneflow import nn
 
 from models.cpu import dnnl as d
-from models.cpu.builder import Builder, Parameter, Statistics
+from models.cpu.builder import Builder, Parameter
 from models.cpu.dnnl import Arg, Descriptor, Primitive, dims, floats
 from models.cpu.plan import Buffer, External, Place, Value
-
-# The faster batch norm, 'bnorm_jit', lets its threads spin while they wait for each other. On cores that loader
-# workers want as well one of them is asleep meanwhile: it was measured to take 3 to 6 times as long as this one then.
-BATCH_NORM = 'bnorm_tbb_jit'
 
 
 def convolution(b: Builder, x: Value, *layers: nn.Conv2d) -> Value:
@@ -104,81 +99,6 @@ def _weight_gradient(
         b.reorder(made, (plain, parameter.gradient))
 
 
-def batch_norm(b: Builder, x: Value, *layers: nn.BatchNorm2d) -> Value:
-    """Batch norm by the batch's own statistics (Ioffe and Szegedy, https://arxiv.org/abs/1502.03167).
-
-    Several layers share the channels out.
-    """
-    n, c, h, w = x.shape
-    scale, shift = b.parameter(layers, 'weight'), b.parameter(layers, 'bias')
-    y = b.value(x.shape, x.needs_gradient or bool(scale.gradient or shift.gradient))
-    layout, vector = x.descriptor, b.dnnl.descriptor((c,), (1,))
-    statistics = Statistics(layers, n * h * w, np.zeros(c, np.float32), np.zeros(c, np.float32))
-    b.statistics.append(statistics)
-    mean, variance = ((vector, External.of(array)) for array in (statistics.mean, statistics.variance))
-    places = {Arg.SRC: (layout, x.buffer), Arg.MEAN: mean, Arg.VARIANCE: variance, Arg.SCALE: (vector, scale.value)}
-
-    known = _count_in_groups(b, x, y, statistics)
-    forward = _norm_forward(b, layout, layers[0].eps, d.USE_SCALE | d.USE_SHIFT | (d.GIVEN_STATISTICS if known else 0))
-    b.step(forward, {**places, Arg.SHIFT: (vector, shift.value), Arg.DST: (layout, y.buffer)})
-
-    def backward() -> None:
-        gradient, free = b.take_gradient(y)
-        flags = d.USE_SCALE | d.USE_SHIFT
-        hint = _norm_forward(b, layout, layers[0].eps, flags)
-        settings = c_float(layers[0].eps), c_uint(flags), hint
-        made = b.dnnl.primitive(
-            'batch_normalization_backward', d.BACKWARD, layout, layout, layout, *settings, prefer=BATCH_NORM
-        )
-        parts = {
-            Arg.DIFF_DST: gradient,
-            Arg.DIFF_SRC: free,
-            Arg.DIFF_SCALE: (vector, scale.gradient or Buffer(vector.size)),
-            Arg.DIFF_SHIFT: (vector, shift.gradient or Buffer(vector.size)),
-        }
-        _pass_on(b, x, made, {**places, **parts})
-
-    b.backward(y, backward)
-    return y
-
-
-def _norm_forward(b: Builder, layout: Descriptor, eps: float, flags: int) -> Primitive:
-    settings = c_float(eps), c_uint(flags)
-    return b.dnnl.primitive(
-        'batch_normalization_forward', d.FORWARD_TRAINING, layout, layout, *settings, prefer=BATCH_NORM
-    )
-
-
-def _count_in_groups(b: Builder, x: Value, y: Value, whole: Statistics) -> bool:
-    """Record a more exact calculation of mean and variance for a large map; False if it is small enough without.
-
-    oneDNN adds up a channel's numbers one after another in float32: over 16 maps of 160 x 160 the variance is off by
-    5e-5 of its value, and what comes out of the network by 3e-4. Groups of pixels that count as channels of their own
-    make the sums short; they are joined in float64. What that norm writes to `y` is not used.
-    """
-    n, c, h, w = x.shape
-    groups = 1
-    while n * h * w // groups > 2048 and h * w % (2 * groups) == 0 and groups * c < 2048:
-        groups *= 2
-    if groups == 1:
-        return False
-    many = groups * c
-    layout = b.nhwc((n, many, 1, h * w // groups))
-    vector = b.dnnl.descriptor((many,), (1,))
-    means, variances = np.zeros((groups, c), np.float32), np.zeros((groups, c), np.float32)
-    places = {Arg.SRC: (layout, x.buffer), Arg.DST: (layout, y.buffer)}
-    places |= {Arg.MEAN: (vector, External.of(means)), Arg.VARIANCE: (vector, External.of(variances))}
-    b.step(_norm_forward(b, layout, 1.0, 0), places)
-
-    def join() -> None:
-        exact = means.astype(np.float64)
-        whole.mean[:] = exact.mean(0)
-        whole.variance[:] = variances.mean(0, dtype=np.float64) + exact.var(0)
-
-    b.call(join)
-    return True
-
-
 def activation(b: Builder, x: Value, kind: int, alpha: float = 0.0, beta: float = 0.0) -> Value:
     """An element-wise function: one of oneDNN's eltwise kinds with its two numbers."""
     y = b.value(x.shape, x.needs_gradient)
@@ -189,19 +109,10 @@ def activation(b: Builder, x: Value, kind: int, alpha: float = 0.0, beta: float 
     def backward() -> None:
         gradient, free = b.take_gradient(y)
         made = b.dnnl.primitive('eltwise_backward', kind, layout, layout, layout, *settings, forward)
-        _pass_on(b, x, made, {Arg.SRC: (layout, x.buffer), Arg.DIFF_DST: gradient, Arg.DIFF_SRC: free})
+        b.pass_on(x, made, {Arg.SRC: (layout, x.buffer), Arg.DIFF_DST: gradient, Arg.DIFF_SRC: free})
 
     b.backward(y, backward)
     return y
-
-
-def _pass_on(b: Builder, x: Value, primitive: Primitive, places: dict[int, Place]) -> None:
-    """Record the backward of an operation that may write its result over the gradient it reads."""
-    if x.gradient is None:
-        b.step(primitive, places)
-        x.gradient = places[Arg.DIFF_SRC][1]
-    else:
-        b.add_gradient(x, primitive, places)
 
 
 def max_pool(b: Builder, x: Value, layer: nn.MaxPool2d) -> Value:

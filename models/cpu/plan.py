@@ -156,6 +156,10 @@ class Plan:
                 memory.point_to(arena.ctypes.data + buffer.offset)
         self.calls = [self._call(step) for step in self.steps]
 
+    def release(self) -> None:
+        """Let go of the arena; `bind` takes up another."""
+        self.arena, self.calls = None, []
+
     def _call(self, step: Step | Call) -> Callable[[], None]:
         if isinstance(step, Step):
             return step.primitive.run

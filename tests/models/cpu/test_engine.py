@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import pickle
+import weakref
 
 import numpy as np
 import oneflow as torch
@@ -210,6 +211,22 @@ def test_a_gradient_that_is_gone_is_an_error():
         loss(first).backward()
     loss(second).backward()
     assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters())
+
+
+def test_twice_backward_is_an_error():
+    total = loss(through_engine(small(), pictures(1, 3, 32, 32)))  # the model is gone, its graph lives
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match='backward through a forward that is gone'):
+        total.backward()
+
+
+def test_memory_is_given_back_when_it_grows():
+    model = small()
+    arenas = []
+    for size in (32, 64, 96):
+        through_engine(model, pictures(1, 3, size, size))
+        arenas.append(weakref.ref(engine._engines[model].arena))
+    assert [arena() is None for arena in arenas] == [True, True, False]
 
 
 def test_two_models_do_not_disturb_each_other(plain):
