@@ -16,6 +16,7 @@ from models.cpu.dnnl import Dnnl, DnnlError, load
 from models.cpu.lower import UnknownLayer
 from models.cpu.network import Network
 from models.cpu.plan import aligned
+from models.cpu.shared import SharedArrays
 from utils.log import LOGGER
 
 PLANS = 24  # kept for one model: --multi-scale takes eleven sizes, and an epoch's last batch may be smaller
@@ -50,6 +51,7 @@ class Run:
 
     network: Network
     arena: np.ndarray
+    shared: SharedArrays
     threads: int
     pictures: torch.Tensor
 
@@ -61,6 +63,7 @@ class Engine:
         self.dnnl = dnnl
         self.networks: OrderedDict[tuple, Network | None] = OrderedDict()
         self.arena = aligned(0)
+        self.shared = SharedArrays()
         self.run: Run | None = None
         self.threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get('WORLD_SIZE', '1')))
 
@@ -69,7 +72,7 @@ class Engine:
         network = self._network(model, tuple(x.shape))
         if network is None or not all(norm.training for norm in network.norms):
             return None
-        self.run, number = Run(network, self.arena, self.threads, x), next(_numbers)
+        self.run, number = Run(network, self.arena, self.shared, self.threads, x), next(_numbers)
         _runs[number] = self.run
         _latest[:] = [self.run]
         return list(_Step.apply(torch.tensor([number]), *(t for p in network.trained for t in p.tensors)))
@@ -109,7 +112,7 @@ class _Step(torch.autograd.Function):
     def forward(ctx: Any, number: torch.Tensor, *parameters: torch.Tensor) -> tuple[torch.Tensor, ...]:
         ctx.save_for_backward(number)
         run = _runs[number.item()]
-        return tuple(run.network.forward(run.pictures, run.arena))
+        return tuple(run.network.forward(run.pictures, run.arena, run.shared))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

@@ -16,6 +16,8 @@ from models.cpu.lower import lower
 from models.cpu.plan import aligned
 from models.cpu.shared import SharedArrays
 
+BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')  # of a batch norm
+
 
 class Network:
     """A model for one input shape and one choice of frozen parameters.
@@ -32,16 +34,18 @@ class Network:
         self.parameters, self.statistics = builder.parameters, builder.statistics
         self.trained = [p for p in self.parameters if p.gradient]
         self.norms = [norm for s in self.statistics for norm in s.layers]
-        self.shared = SharedArrays(
-            [(layer, p.name) for p in self.parameters for layer in p.layers]
-            + [(norm, name) for norm in self.norms for name in ('running_mean', 'running_var', 'num_batches_tracked')]
-        )
+        self.places = [(layer, p.name) for p in self.parameters for layer in p.layers]
+        self.places += [(norm, name) for norm in self.norms for name in BUFFERS]
 
-    def forward(self, x: torch.Tensor, arena: np.ndarray) -> list[torch.Tensor]:
-        """Raw maps of pictures (n, c, h, w); the batch norms' running statistics move."""
+    def forward(self, x: torch.Tensor, arena: np.ndarray, shared: SharedArrays) -> list[torch.Tensor]:
+        """Raw maps of pictures (n, c, h, w); the batch norms' running statistics move.
+
+        Args:
+            arena: at least `plan.size` bytes; it must be left alone until the backward.
+        """
         self.plan.bind(arena)
         self.pictures.give(np.ascontiguousarray(x.numpy()))
-        arrays = iter(self.shared.fetch())
+        arrays = iter(shared.fetch(self.places))
         for p in self.parameters:
             parts = [next(arrays) for _ in p.layers]
             p.value.give(parts[0] if len(parts) == 1 else np.concatenate(parts))

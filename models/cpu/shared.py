@@ -19,23 +19,23 @@ class SharedArrays:
     turn, and if either has moved all are fetched anew.
     """
 
-    def __init__(self, places: Sequence[tuple[Any, str]]) -> None:
-        self.places = places  # layer and name of each tensor
-        self.tensors: list[torch.Tensor | None] = [None] * len(places)
-        self.arrays: list[np.ndarray] = [np.empty(0)] * len(places)
+    def __init__(self) -> None:
+        self.known: dict[tuple[int, str], tuple[torch.Tensor, np.ndarray]] = {}
         self.turn = 0
 
-    def fetch(self) -> list[np.ndarray]:
-        """The arrays in the order of `places`, when all that OneFlow has been told to do is done."""
+    def fetch(self, places: Sequence[tuple[Any, str]]) -> list[np.ndarray]:
+        """The arrays of tensors, given by layer and name, when all that OneFlow has been told to do is done."""
         torch._oneflow_internal.eager.Sync()
-        self.turn = (self.turn + 1) % len(self.places)
-        moved = self._moved(0) or self._moved(self.turn)
-        for i, (layer, name) in enumerate(self.places):
-            tensor = getattr(layer, name)
-            if moved or tensor is not self.tensors[i]:
-                self.tensors[i], self.arrays[i] = tensor, tensor.numpy()
-        return self.arrays
+        self.turn = (self.turn + 1) % len(places)
+        if self._moved(*places[0]) or self._moved(*places[self.turn]):
+            self.known.clear()
+        return [self._array(layer, name) for layer, name in places]
 
-    def _moved(self, i: int) -> bool:
-        layer, name = self.places[i]
-        return getattr(layer, name).numpy().ctypes.data != self.arrays[i].ctypes.data
+    def _array(self, layer: Any, name: str) -> np.ndarray:
+        tensor, key = getattr(layer, name), (id(layer), name)
+        if key not in self.known or self.known[key][0] is not tensor:
+            self.known[key] = tensor, tensor.numpy()
+        return self.known[key][1]
+
+    def _moved(self, layer: Any, name: str) -> bool:
+        return getattr(layer, name).numpy().ctypes.data != self._array(layer, name).ctypes.data
