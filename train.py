@@ -169,6 +169,7 @@ def check_options(opt: TrainOptions) -> None:
 
 def build_model(run: Run) -> None:
     """The network on its device, with the checkpoint's weights where they fit, and frozen layers."""
+    from models.summary import layer_table
     from models.yolo import Model
     from utils.checkpoint import intersect_dicts, load_checkpoint, load_state
     from utils.downloads import attempt_download
@@ -178,6 +179,7 @@ def build_model(run: Run) -> None:
     if opt.weights:
         checkpoint = load_checkpoint(attempt_download(opt.weights))
         run.model = Model(opt.cfg or checkpoint.config, ch=3, nc=run.nc, anchors=anchors)
+        run.model.yaml_file = run.model.yaml_file or checkpoint.config_name
         exclude = ('anchor',) if opt.cfg or anchors else ()
         state = intersect_dicts(checkpoint.state, run.model.state_dict(), exclude=exclude)
         load_state(run.model, state, opt.weights, strict=False)
@@ -186,6 +188,7 @@ def build_model(run: Run) -> None:
         run.model = Model(opt.cfg, ch=3, nc=run.nc, anchors=anchors)
     run.model.to(run.device)
     run.model.names = run.names
+    LOGGER.info(f'\n{layer_table(run.model)}\n{run.model.info()}\n')
     freeze(run.model, opt.freeze)
 
 

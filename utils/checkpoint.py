@@ -320,6 +320,8 @@ def attempt_load(
 
     files = weights if isinstance(weights, (list, tuple)) else [weights]
     models = [build_model(load_checkpoint(attempt_download(file)), device, fuse) for file in files]
+    for model in models:
+        LOGGER.info(model.info())
     return models[0] if len(models) == 1 else Ensemble(models).eval()
 
 
