@@ -14,7 +14,7 @@ SCRIPTS = {'train', 'val', 'detect', 'export', 'hubconf'}
 ROOMS = ('models', 'utils', 'benchmarks', 'tools')
 LEAVES = {'utils.errors', 'utils.paths', 'utils.log'}  # anyone may use these
 NETWORK_MAY_USE = LEAVES | {'utils.boxes', 'utils.nms', 'utils.imgsz'}
-MAY_IMPORT = {'train': {'val'}}  # a script that another script may use
+MAY_IMPORT = {'train': {'val'}, 'tools.demo': {'train', 'val', 'detect'}}
 
 
 def modules() -> dict[str, Path]:
