@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -70,7 +71,7 @@ class Engine:
     def forward(self, model: Any, x: torch.Tensor) -> list[torch.Tensor] | None:
         self.dnnl.set_threads(self.threads)
         network = self._network(model, tuple(x.shape))
-        if network is None or not all(norm.training for norm in network.norms):
+        if network is None:
             return None
         self.run, number = Run(network, self.arena, self.shared, self.threads, x), next(_numbers)
         _runs[number] = self.run
@@ -78,7 +79,7 @@ class Engine:
         return list(_Step.apply(torch.tensor([number]), *(t for p in network.trained for t in p.tensors)))
 
     def _network(self, model: Any, shape: tuple[int, int, int, int]) -> Network | None:
-        key = shape, *((id(p), p.requires_grad) for p in model.parameters())
+        key = shape, *_signature(model)
         if key not in self.networks:
             self.networks[key] = self._compile(model, shape)
         self.networks.move_to_end(key)
@@ -100,6 +101,19 @@ class Engine:
             self.arena = aligned(0)  # the old one goes before the new one comes
             self.arena = aligned(network.plan.size)
         return network
+
+
+def _signature(module: Any) -> list[Hashable]:
+    """What a compiled network rests on: the modules, their modes and hooks, the parameters, frozen or not."""
+    found: list[Hashable] = [type(module), id(module), module.training, len(module._forward_hooks)]
+    found.append(len(module._forward_pre_hooks))
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            found += id(parameter), parameter.requires_grad
+    for child in module._modules.values():
+        if child is not None:
+            found += _signature(child)
+    return found
 
 
 class _Step(torch.autograd.Function):

@@ -37,6 +37,8 @@ def lower(b: Builder, model: Any, shape: tuple[int, int, int, int]) -> None:
             x = outputs[layer.f] if isinstance(layer.f, int) else [x if j == -1 else outputs[j] for j in layer.f]
         x = apply(b, layer, x)
         outputs.append(x)
+    if not b.outputs:
+        raise UnknownLayer('no Detect')
 
 
 def apply(b: Builder, layer: nn.Module, x: Maps) -> Maps:
@@ -163,6 +165,8 @@ def _upsample(b: Builder, m: nn.Upsample, x: Value) -> Value:
 
 
 def _detect(b: Builder, m: head.Detect, x: list[Value]) -> list[Value]:
+    if not m.training:
+        raise UnknownLayer('Detect in evaluation mode')
     for conv, level in zip(m.m, x):
         ops.detections(b, ops.convolution(b, level, conv), m.na)
     return x

@@ -33,9 +33,8 @@ class Network:
         self.pictures, self.outputs = builder.pictures, builder.outputs
         self.parameters, self.statistics = builder.parameters, builder.statistics
         self.trained = [p for p in self.parameters if p.gradient]
-        self.norms = [norm for s in self.statistics for norm in s.layers]
         self.places = [(layer, p.name) for p in self.parameters for layer in p.layers]
-        self.places += [(norm, name) for norm in self.norms for name in BUFFERS]
+        self.places += [(norm, name) for s in self.statistics for norm in s.layers for name in BUFFERS]
 
     def forward(self, x: torch.Tensor, arena: np.ndarray, shared: SharedArrays) -> list[torch.Tensor]:
         """Raw maps of pictures (n, c, h, w); the batch norms' running statistics move.

@@ -310,11 +310,24 @@ def test_unknown_layers_train_on_plain_oneflow(change, caplog):
     assert model.model[0].conv.weight.grad is not None
 
 
-def test_a_norm_frozen_later_is_noticed():
+def test_later_changes_are_noticed(plain):
     model, x = small(), pictures(1, 3, 32, 32)
     through_engine(model, x)
+    model.model[1].act = nn.Hardswish()
+    oracle = copy.deepcopy(model)
+    assert_close(through_engine(model, x)[0], plain(oracle, x)[0], 1e-4, 'map')
     model.model[1].bn.eval()
     assert engine.forward(model, x) is None
+    model.model[1].bn.train()
+    through_engine(model, x)
+    model.model[1].register_forward_hook(lambda *_: None)
+    assert engine.forward(model, x) is None
+
+
+def test_a_network_without_detect_is_left_alone():
+    model = small()
+    model.model = model.model[:2]
+    assert engine.forward(model, pictures(1, 3, 32, 32)) is None
 
 
 def test_it_declines(monkeypatch):
