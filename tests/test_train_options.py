@@ -220,6 +220,12 @@ def test_a_batch_is_what_was_loaded_between_0_and_1(tiny):
     np.testing.assert_allclose(images.numpy() * 255, loaded, atol=1e-4)
 
 
+def test_the_seed_decides_what_is_drawn(tiny):
+    first, again, other = (step(prepare(tiny, seed=seed))[0].numpy() for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).mean() > 0.05
+
+
 def test_rect(tiny):
     run, squares = prepare(tiny, rect=True), prepare(tiny)
     assert (run.dataset.rect, run.dataset.mosaic) == (True, False)
@@ -246,7 +252,9 @@ def test_cache(tmp_path):
 
 
 def test_image_weights_draw_what_is_found_badly(tiny):
-    run, paths = prepare(tiny, image_weights=True), set()
+    run, paths = prepare(tiny, image_weights=True, rect=True), set()
+    assert not run.dataset.rect  # drawing and sorting exclude each other
+    assert np.ptp(run.train_loader.weights) > 0  # at first by how rare the classes are
     run.maps = np.array([0.0, 1.0, 1.0, 1.0])  # of the four classes only circles are not found yet
     run.callbacks.register_action('on_train_batch_end', callback=lambda *args: paths.update(args[-1]))
     train.train_epoch(run)
