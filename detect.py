@@ -120,13 +120,13 @@ def start(opt: DetectOptions) -> Job:
 
     from utils.checkpoint import attempt_load
     from utils.device import describe_device, select_device
-    from utils.imgsz import check_img_size
+    from utils.imgsz import check_img_size, grid_size
 
     device = select_device(opt.device)
     LOGGER.info(describe_device(device))
     model = attempt_load(opt.weights, device)
     names = class_names(model, opt)
-    sources.stride = max(int(model.stride.max()), 32)
+    sources.stride = grid_size(model)
     sources.img_size = check_img_size(opt.imgsz * 2 if len(opt.imgsz) == 1 else opt.imgsz, sources.stride)
     half = opt.half and device.type != 'cpu'
     if half:

@@ -11,17 +11,15 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.errors import TrainingError, UsageError, run_main
+from utils.errors import UsageError, run_main
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import increment_path, write_yaml
 
 if TYPE_CHECKING:  # heavy rooms are entered when training starts, so that --help is quick
-    from models.yolo import Model
     from utils.callbacks import Callbacks
     from utils.data.yaml import DataConfig
 
@@ -197,7 +195,7 @@ def build_loaders(run: Run) -> None:
     from utils.anchors import check_anchors
     from utils.data.labels import labels_to_class_weights
     from utils.data.loader import create_dataloader
-    from utils.imgsz import check_img_size
+    from utils.imgsz import check_img_size, grid_size
 
     opt, stride = run.opt, grid_size(run.model)
     run.imgsz = check_img_size(opt.imgsz, stride, floor=stride * 2)
@@ -213,11 +211,6 @@ def build_loaders(run: Run) -> None:
     if not opt.noautoanchor:
         check_anchors(run.dataset, run.model, thr=run.hyp['anchor_t'], imgsz=run.imgsz)
     run.model.class_weights = labels_to_class_weights(run.dataset.labels, run.nc) * run.nc
-
-
-def grid_size(model: Model) -> int:
-    """What image sides have to be a multiple of: the largest stride, at least 32."""
-    return max(int(model.stride.max()), 32)
 
 
 def build_optimizer(run: Run) -> None:
@@ -307,6 +300,7 @@ def train_batch(run: Run, images: Any, targets: Any, iteration: int) -> tuple[An
         The images as trained on (float, 0 to 1, on the device) and the loss parts (3,), still on the device.
     """
     from utils.device import to_input
+    from utils.imgsz import grid_size, rescale
     from utils.optim import clipped_step
 
     run.schedule.before_batch(run.epoch, iteration)
@@ -321,20 +315,6 @@ def train_batch(run: Run, images: Any, targets: Any, iteration: int) -> tuple[An
         run.ema.update(run.model)
         run.callbacks.run('optimizer_step')
     return images, items
-
-
-def rescale(images: Any, imgsz: int, stride: int, seed: tuple[int, int]) -> Any:
-    """--multi-scale: a batch resized so that its longer side is a random multiple of the stride, 0.5 to 1.5 imgsz."""
-    import numpy as np
-    from oneflow.nn import functional
-
-    low, high = imgsz // 2, imgsz * 3 // 2 + stride
-    longest = int(np.random.default_rng(seed).integers(low, high)) // stride * stride
-    factor = longest / max(images.shape[2:])
-    if factor == 1:
-        return images
-    size = [-(-round(side * factor) // stride) * stride for side in images.shape[2:]]
-    return functional.interpolate(images, size=size, mode='bilinear', align_corners=False)
 
 
 def evaluate_epoch(run: Run) -> None:
@@ -372,53 +352,16 @@ def end_epoch(run: Run) -> bool:
 def save(run: Run, fit: float) -> None:
     """Write last, best if it is, and every --save-period epochs one to keep."""
     from utils.checkpoint import save_checkpoint
+    from utils.train_state import check_finite, to_checkpoint
 
-    checkpoint = pack(run)
-    check_finite(run, checkpoint)
+    checkpoint = to_checkpoint(run)
+    check_finite(checkpoint, run.last)
     save_checkpoint(run.last, checkpoint)
     if fit == run.stopper.best_fitness:
         save_checkpoint(run.best, checkpoint)
     if run.opt.save_period > 0 and run.epoch % run.opt.save_period == 0:
         save_checkpoint(run.folder / 'weights' / f'epoch{run.epoch}.safetensors', checkpoint)
     run.callbacks.run('on_model_save', run.last, run.epoch, is_final(run), run.stopper.best_fitness, fit)
-
-
-def check_finite(run: Run, checkpoint: Any) -> None:
-    """Refuse to write broken weights over good ones: an epoch's last step may break them with a loss still fine."""
-    import numpy as np
-
-    if not all(np.isfinite(array).all() for array in (*checkpoint.state.values(), *checkpoint.ema.values())):
-        kept = f'{run.last} is kept from before' if run.last.exists() else 'nothing was saved'
-        raise TrainingError(f'the weights are not finite after epoch {run.epoch}', f'lower lr0; {kept}')
-
-
-def pack(run: Run) -> Any:
-    """The run's state as a checkpoint."""
-    from utils.checkpoint import Checkpoint, state_arrays
-    from utils.optim import optimizer_to_numpy
-
-    return Checkpoint(
-        config=run.model.yaml,
-        config_name=run.model.yaml_file,
-        date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        state=state_arrays(run.model),
-        names=run.names,
-        stride=[float(s) for s in run.model.stride],
-        anchors=run.model.detect.anchors.cpu().numpy(),
-        hyp=run.hyp,
-        epoch=run.epoch,
-        best_fitness=run.stopper.best_fitness,
-        ema=state_arrays(run.ema.ema),
-        ema_updates=run.ema.updates,
-        optimizer=optimizer_to_numpy(run.optimizer),
-        trainer={
-            'options': asdict(run.opt),
-            'last_step': run.schedule.last_step,
-            'best_epoch': run.stopper.best_epoch,
-            'results': list(map(float, run.results)),
-            'maps': list(map(float, run.maps)),
-        },
-    )
 
 
 def finish(run: Run) -> tuple:

@@ -234,9 +234,9 @@ def warm_up(model: Any, imgsz: int, device: Any, half: bool) -> None:
 def make_loader(opt: ValOptions, data: DataConfig, model: Any) -> Any:
     """Batches of similar aspect ratio; square ones for --task speed."""
     from utils.data.loader import create_dataloader
-    from utils.imgsz import check_img_size
+    from utils.imgsz import check_img_size, grid_size
 
-    stride, split, square = max(int(model.stride.max()), 32), split_of(opt), opt.task == 'speed'
+    stride, split, square = grid_size(model), split_of(opt), opt.task == 'speed'
     opt.imgsz = check_img_size(opt.imgsz, stride)
     loader, _ = create_dataloader(
         getattr(data, split), opt.imgsz, opt.batch_size, stride=stride, single_cls=opt.single_cls, nc=data.nc,

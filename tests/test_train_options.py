@@ -19,6 +19,7 @@ from utils.errors import UsageError
 from utils.options import make_options, parse_options
 from utils.paths import read_yaml, write_yaml
 from utils.pt_reader import Bag
+from utils.train_state import to_checkpoint
 
 pytestmark = pytest.mark.usefixtures('messages')
 
@@ -95,7 +96,7 @@ def checkpoint(tiny, tmp_path_factory):
         run = prepare(tiny, seed=5)
     run.model.detect.anchors.mul_(1.5)
     path = tmp_path_factory.mktemp('weights') / 'other.safetensors'
-    save_checkpoint(path, train.pack(run))
+    save_checkpoint(path, to_checkpoint(run))
     return path
 
 
@@ -273,15 +274,6 @@ def test_multi_scale(tiny):
     sizes = {step(run, iteration)[0].shape[2:] for iteration in range(5)}
     assert len(sizes) > 1
     assert all(height == width and height in (32, 64, 96) for height, width in sizes)
-
-
-def test_rescale():
-    images = torch.rand(1, 3, 64, 128)
-    shapes = [train.rescale(images, 128, 32, (0, iteration)).shape[2:] for iteration in range(60)]
-    assert {width for _, width in shapes} == {64, 96, 128, 160, 192}
-    assert {height / width for height, width in shapes} <= {0.5, 64 / 96, 0.6}  # whole strides
-    assert shapes == [train.rescale(images, 128, 32, (0, iteration)).shape[2:] for iteration in range(60)]
-    assert train.rescale(torch.full((1, 1, 64, 64), 0.5), 64, 32, (0, 1)).numpy() == pytest.approx(0.5)
 
 
 def test_single_cls(tiny):

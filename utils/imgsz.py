@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from utils.errors import UsageError
 from utils.log import LOGGER
+
+if TYPE_CHECKING:
+    import oneflow as torch
+
+    from models.yolo import Model
 
 
 def make_divisible(x: float, divisor: int) -> int:
@@ -33,6 +41,29 @@ def check_img_size(imgsz: int | Sequence[int], s: int = 32, floor: int = 0) -> i
         what = f'no multiple of the largest stride {int(s)}' if min(sides) >= floor else f'less than {floor}'
         LOGGER.warning(f'WARNING: --img {_words(sides)} is {what}, using {_words(fitted)}')
     return fitted[0] if isinstance(imgsz, int) else fitted
+
+
+def grid_size(model: Model) -> int:
+    """What image sides have to be a multiple of: the model's largest stride, at least 32."""
+    return max(int(model.stride.max()), 32)
+
+
+def rescale(images: torch.Tensor, imgsz: int, stride: int, seed: Sequence[int]) -> torch.Tensor:
+    """--multi-scale: a batch resized so that its longer side is a random multiple of the stride, 0.5 to 1.5 imgsz.
+
+    Args:
+        images: (batch, 3, height, width) float.
+        seed: of the size drawn: that of the run and the iteration.
+    """
+    low, high = imgsz // 2, imgsz * 3 // 2 + stride
+    longest = int(np.random.default_rng(seed).integers(low, high)) // stride * stride
+    factor = longest / max(images.shape[2:])
+    if factor == 1:
+        return images
+    from oneflow.nn import functional
+
+    size = [make_divisible(round(side * factor), stride) for side in images.shape[2:]]
+    return functional.interpolate(images, size=size, mode='bilinear', align_corners=False)
 
 
 def _words(sides: Sequence[int]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
+import oneflow as torch
 import pytest
 
 from utils.errors import UsageError
-from utils.imgsz import check_img_size, make_divisible
+from utils.imgsz import check_img_size, grid_size, make_divisible, rescale
 
 
 def test_make_divisible():
@@ -36,3 +38,17 @@ def test_others_are_rounded_up_and_said(caplog):
 def test_no_size_at_all(imgsz):
     with pytest.raises(UsageError, match='too small. Give a multiple of 32'):
         check_img_size(imgsz, 32)
+
+
+def test_rescale():
+    images = torch.rand(1, 3, 64, 128)
+    shapes = [rescale(images, 128, 32, (0, iteration)).shape[2:] for iteration in range(60)]
+    assert {width for _, width in shapes} == {64, 96, 128, 160, 192}
+    assert {height / width for height, width in shapes} <= {0.5, 64 / 96, 0.6}  # whole strides
+    assert shapes == [rescale(images, 128, 32, (0, iteration)).shape[2:] for iteration in range(60)]
+    assert rescale(torch.full((1, 1, 64, 64), 0.5), 64, 32, (0, 1)).numpy() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(('strides', 'grid'), [((8, 16, 32), 32), ((8, 16, 32, 64), 64), ((8, 16), 32)])
+def test_grid_size(strides, grid):
+    assert grid_size(SimpleNamespace(stride=torch.tensor(list(map(float, strides))))) == grid
