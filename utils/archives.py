@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from tqdm import tqdm
+
 from utils.errors import DataError, ResourceError, UserError
 
 MAX_INFLATION = 200  # contents to archive; label files reach about 10
@@ -73,11 +75,11 @@ def _named_errors(file: str | Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except _DAMAGED as problem:
+    except (*_DAMAGED, OSError) as problem:
+        if isinstance(problem, OSError) and problem.errno:  # a full disk, or entries that want one name for two things
+            raise ResourceError(f'{file}: could not be unpacked ({problem.strerror})') from problem
         what = str(problem) or type(problem).__name__
         raise DataError(f'{file}: damaged or no archive ({what[:100]})', 'download it again') from problem
-    except OSError as problem:  # a full disk, or entries that want one name for a file and a folder
-        raise ResourceError(f'{file}: could not be unpacked ({problem.strerror or problem})') from problem
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
@@ -91,6 +93,8 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
     for info in archive:
         kind = 'file' if info.isfile() else 'folder' if info.isdir() else 'link or device'
         yield _Member(info.name, info.size, kind, partial(archive.extractfile, info))
+    while archive.fileobj.read(1 << 20):  # to the very end, where the compressed stream's checksum is
+        pass
 
 
 def _unpack(file: Path, path: str | Path | None, exclude: Iterable[str], members: Iterable[_Member]) -> Path:
@@ -99,7 +103,7 @@ def _unpack(file: Path, path: str | Path | None, exclude: Iterable[str], members
     wanted = _checked(file, folder, set(exclude), members)
     staging = Path(tempfile.mkdtemp(prefix='.unpack-', dir=folder))
     try:
-        for parts, member in wanted:
+        for parts, member in tqdm(wanted, f'{file.name}: unpacking', unit=' files', disable=None, leave=False):
             target = staging.joinpath(*parts)
             (target if member.kind == 'folder' else target.parent).mkdir(parents=True, exist_ok=True)
             if member.kind == 'file':

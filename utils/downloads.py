@@ -13,6 +13,8 @@ import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import IO
@@ -25,7 +27,7 @@ from utils.log import LOGGER
 from utils.paths import ROOT, atomic_write, find_file
 
 OFFICIAL = tuple(f'yolov5{size}{six}.pt' for six in ('', '6') for size in 'nsmlx')
-HOST_VARIABLE = 'YOLOV5_DOWNLOADS'  # environment variable: a mirror to take the place of https://github.com
+MIRRORS_VARIABLE = 'YOLOV5_DOWNLOADS'  # environment variable: what to ask in place of official addresses
 _CHUNK = 1 << 17
 _SLOWEST = 1000  # bytes a second over the time limit; a slower server counts as dead
 
@@ -50,6 +52,21 @@ def url2file(url: str) -> str:
     return name if name not in ('', '.', '..') else 'download'
 
 
+def mirrored(url: str) -> str:
+    """Where to ask for what is officially at `url`: there, or at the mirror that YOLOV5_DOWNLOADS names for it.
+
+    That environment variable is words of the form beginning=replacement, of which the first that fits counts; an
+    address alone takes the place of https://github.com.
+    """
+    for word in os.environ.get(MIRRORS_VARIABLE, '').split():
+        beginning, equals, replacement = word.partition('=')
+        if not equals:
+            beginning, replacement = 'https://github.com/', word.rstrip('/') + '/'
+        if url.startswith(beginning):
+            return replacement + url.removeprefix(beginning)
+    return url
+
+
 def attempt_download(file: str | Path, repo: str = 'ultralytics/yolov5', release: str = 'v6.2', host: str = '') -> Path:
     """The weights file that `file` means, downloaded first if it is an address or a missing official release.
 
@@ -57,7 +74,7 @@ def attempt_download(file: str | Path, repo: str = 'ultralytics/yolov5', release
         file: a path, an http(s) address, or an official name in any folder (weights/yolov5s.pt). Where there is
             no best.pt or best, best.safetensors will do; a bare name is also looked for in the project's root.
         repo, release: where official weights are, on GitHub.
-        host: another server with the same paths; by default the environment variable YOLOV5_DOWNLOADS, else GitHub.
+        host: another server with the same paths; by default GitHub or its mirror, see `mirrored`.
 
     Raises:
         WeightsError: neither there nor official.
@@ -75,8 +92,8 @@ def attempt_download(file: str | Path, repo: str = 'ultralytics/yolov5', release
     if path.is_dir():
         raise WeightsError(f'{name}: is a folder', 'give the weights file inside it')
     if path.name in OFFICIAL:
-        host = (host or os.environ.get(HOST_VARIABLE) or 'https://github.com').rstrip('/')
-        url = f'{host}/{repo}/releases/download/{release}/{path.name}'
+        page = f'{repo}/releases/download/{release}/{path.name}'
+        url = f'{host.rstrip("/")}/{page}' if host else mirrored(f'https://github.com/{page}')
         LOGGER.info(f'{name} is not here: downloading {url}')
         return safe_download(path, url, min_bytes=1e5, check=_no_weights)
     known = ', '.join(OFFICIAL)
@@ -119,6 +136,7 @@ def safe_download(
     timeout: float = 30,
     retries: int = 3,
     check: Callable[[IO[bytes]], str] | None = None,
+    resume: bool = False,
 ) -> Path:
     """Download to `file`, whole or not at all, with a progress bar.
 
@@ -129,6 +147,8 @@ def safe_download(
         timeout: seconds without an answer, or with fewer than 1,000 bytes a second, after which the server is dead.
         retries: how often a broken transfer is taken up again.
         check: given the complete temporary file, says what is wrong with its content, or ''.
+        resume: keep what came of a failed or killed transfer as <file>.part, and go on from there at the next call.
+            One caller at a time.
 
     Raises:
         ResourceError: no network, a server's error, a wrong file, a full disk.
@@ -136,11 +156,12 @@ def safe_download(
     file, problems = Path(file), []
     for address in filter(None, (url, url2)):
         try:
-            with atomic_write(file, 'w+b') as f:
-                _fetch(address, f, timeout, retries, file.name)
-                size = f.seek(0, os.SEEK_END)
-                fault = f'only {size} bytes' if size < min_bytes else check(f) if check else ''
+            with _resumable(file, address) if resume else _fresh(file) as partial:
+                _fetch(address, partial, timeout, retries, file.name)
+                size = partial.file.seek(0, os.SEEK_END)
+                fault = f'only {size} bytes' if size < min_bytes else check(partial.file) if check else ''
                 if fault:
+                    partial.file.truncate(0)  # not to be gone on with
                     raise _NetworkError(fault)
             return file
         except _NetworkError as problem:
@@ -200,6 +221,55 @@ class _NetworkError(Exception):
         self.again = again
 
 
+@dataclass
+class _Partial:
+    """The beginning of a file.
+
+    Attributes:
+        file: open for reading and writing, at its end.
+        validator: what names the version that it is the beginning of; '' if nothing does.
+        note: where to write address and validator down, for other processes.
+    """
+
+    file: IO[bytes]
+    validator: str = ''
+    note: Path | None = None
+
+    def belongs_to(self, url: str, validator: str) -> None:
+        self.validator = validator
+        if self.note:
+            self.note.write_text(f'{url}\n{validator}')
+
+
+@contextmanager
+def _fresh(file: Path) -> Iterator[_Partial]:
+    """An empty file that becomes `file` if the block ends well, and vanishes otherwise."""
+    with atomic_write(file, 'w+b') as f:
+        yield _Partial(f)
+
+
+@contextmanager
+def _resumable(file: Path, url: str) -> Iterator[_Partial]:
+    """What an earlier call got of `file` from this address; becomes `file` if the block ends well, else is kept."""
+    part, note = file.with_name(f'{file.name}.part'), file.with_name(f'{file.name}.part.from')
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noted = note.read_text() if part.is_file() and note.is_file() else ''
+    validator = noted.removeprefix(f'{url}\n') if noted.startswith(f'{url}\n') else ''
+    try:
+        with open(part, 'r+b' if validator else 'w+b') as f:
+            # Less the last byte: of a whole file there must be something left to ask for.
+            f.truncate(max(0, f.seek(0, os.SEEK_END) - 1))
+            f.seek(0, os.SEEK_END)
+            yield _Partial(f, validator, note)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(part, file)
+    finally:
+        if not part.is_file() or not part.stat().st_size:
+            part.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+
+
 def _no_weights(f: IO[bytes]) -> str:
     return '' if zipfile.is_zipfile(f) else 'what came is no weights file'
 
@@ -209,16 +279,15 @@ def _request(url: str, headers: dict[str, str] | None = None) -> urllib.request.
     return urllib.request.Request(quoted, headers={'User-Agent': 'yolov5-oneflow', **(headers or {})})
 
 
-def _fetch(url: str, f: IO[bytes], timeout: float, retries: int, name: str) -> None:
-    """Transfer `url` into the empty file `f`, taking a broken transfer up again where it stopped."""
-    validator = ''
+def _fetch(url: str, partial: _Partial, timeout: float, retries: int, name: str) -> None:
+    """Transfer the rest of `url`, taking a broken transfer up again where it stopped."""
     with tqdm(desc=name, unit='B', unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
         for left in range(retries, -1, -1):
             try:
-                response = _open(url, f, validator, timeout)
+                response = _open(url, partial, timeout)
                 with response:
-                    validator = _validator(response)
-                    _receive(response, f, timeout, bar)
+                    partial.belongs_to(url, _validator(response))
+                    _receive(response, partial.file, timeout, bar)
                 return
             except _NetworkError as problem:
                 if not (left and problem.again):
@@ -226,10 +295,10 @@ def _fetch(url: str, f: IO[bytes], timeout: float, retries: int, name: str) -> N
                 time.sleep(0.2 * (retries - left + 1))
 
 
-def _open(url: str, f: IO[bytes], validator: str, timeout: float) -> http.client.HTTPResponse:
-    """Ask for the rest of the file, and put `f` at the place that the answer starts from."""
-    start = f.tell() if validator else 0
-    headers = {'Range': f'bytes={start}-', 'If-Range': validator} if start else {}
+def _open(url: str, partial: _Partial, timeout: float) -> http.client.HTTPResponse:
+    """Ask for the rest of the file, and put `partial.file` at the place that the answer starts from."""
+    start = partial.file.tell() if partial.validator else 0
+    headers = {'Range': f'bytes={start}-', 'If-Range': partial.validator} if start else {}
     try:
         response = urllib.request.urlopen(_request(url, headers), timeout=timeout)
     except urllib.error.HTTPError as problem:
@@ -240,8 +309,8 @@ def _open(url: str, f: IO[bytes], validator: str, timeout: float) -> http.client
         reason = getattr(problem, 'reason', None) or problem
         raise _NetworkError(f'{reason}' or type(problem).__name__) from None
     resumed = response.status == 206 and response.headers.get('Content-Range', '').startswith(f'bytes {start}-')
-    f.seek(start if resumed else 0)
-    f.truncate()
+    partial.file.seek(start if resumed else 0)
+    partial.file.truncate()
     return response
 
 

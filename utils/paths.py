@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import shutil
@@ -101,6 +102,29 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Have a folder, made if it is missing, for one process at a time; the others wait for their turn."""
+    while True:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if _is_at(path, handle):
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
+def _is_at(path: str | Path, handle: int) -> bool:
+    """Whether an open folder is still the one at `path`: who had it before may have removed it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = '', mkdir: bool = False) -> Path:

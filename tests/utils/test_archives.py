@@ -163,3 +163,19 @@ def test_what_is_an_archive(tmp_path: Path) -> None:
     assert is_archive(make_tar(tmp_path / 'x', FILES))
     with pytest.raises(DataError, match='no such archive'):
         unpack(tmp_path / 'nothing')
+
+
+@pytest.mark.parametrize('suffix', ['zip', 'tar.gz', 'tar.bz2', 'tar.xz'])
+def test_one_wrong_byte_in_what_is_packed_is_noticed(tmp_path: Path, out: Path, suffix: str) -> None:
+    data = os.urandom(50_000)  # does not shrink, so a wrong byte is no wrong code: only a checksum tells
+    path = tmp_path / f'x.{suffix}'
+    if suffix == 'zip':
+        make_zip(path, {'a.jpg': data})
+    else:
+        make_tar(path, {'a.jpg': data}, mode=f'w:{suffix[4:]}')
+    packed = bytearray(path.read_bytes())
+    packed[len(packed) // 2] ^= 4
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match='damaged'):
+        unpack(path, out)
+    assert contents(out) == {}

@@ -133,7 +133,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(downloads, 'ROOT', tmp_path / 'root')
     monkeypatch.setattr(downloads.time, 'sleep', lambda _: None)
-    for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY', downloads.HOST_VARIABLE):
+    for name in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY', downloads.MIRRORS_VARIABLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -206,6 +206,50 @@ def test_a_broken_transfer_is_resumed(server: SimpleNamespace) -> None:
     assert safe_download('x', f'{server.url}/resumable.bin').read_bytes() == BODY
     assert [asked for _, asked in server.log] == [None, 'bytes=100000-', 'bytes=200000-']
     assert here() == ['x']
+
+
+def resume(url: str, **options: object) -> bytes | None:
+    """Download to x as far as it comes in one go; its content if it came whole."""
+    try:
+        return safe_download('x', url, retries=0, resume=True, **options).read_bytes()
+    except ResourceError:
+        return None
+
+
+def test_a_download_goes_on_in_another_call(server: SimpleNamespace) -> None:
+    url = f'{server.url}/resumable.bin'
+    assert (resume(url), here()) == (None, ['x.part', 'x.part.from'])
+    assert Path('x.part').read_bytes() == BODY[:100_000]
+    assert (resume(url), resume(url), resume(url)) == (None, None, BODY)
+    # Each call asks for the last byte again: had the first three come whole, there would be one left to ask for.
+    assert [asked for _, asked in server.log] == [None, 'bytes=99999-', 'bytes=199998-', 'bytes=299997-']
+    assert here() == ['x']
+
+
+def test_a_download_that_was_killed_when_it_was_whole(server: SimpleNamespace) -> None:
+    url = f'{server.url}/resumable.bin'
+    Path('x.part').write_bytes(BODY)
+    Path('x.part.from').write_text(f'{url}\n"v1"')
+    assert resume(url) == BODY
+    assert [asked for _, asked in server.log] == ['bytes=299999-']
+    assert here() == ['x']
+
+
+@pytest.mark.parametrize('note', ['', '{url}', '{url}\n', '{url}\n"v0"', '{url}x\n"v1"', 'http://a/b\n"v1"'])
+def test_a_beginning_of_something_else_is_dropped(server: SimpleNamespace, note: str) -> None:
+    url = f'{server.url}/resumable.bin'
+    Path('x.part').write_bytes(b'z' * 100_000)
+    Path('x.part.from').write_text(note.format(url=url))
+    assert resume(url) is None
+    assert Path('x.part').read_bytes() == BODY[:100_000]
+
+
+def test_what_came_wrong_is_not_gone_on_with(server: SimpleNamespace) -> None:
+    server.files['/a'] = BODY
+    assert resume(f'{server.url}/a', check=lambda f: 'looks odd') is None
+    assert here() == []
+    assert resume(f'{server.url}/nothing') is None
+    assert here() == []
 
 
 def test_two_versions_of_a_file_are_never_joined(server: SimpleNamespace) -> None:
@@ -282,6 +326,26 @@ def test_a_full_disk(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -
     assert here() == []
 
 
+# Mirrors -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('words', 'url', 'asked'),
+    [
+        ('', 'https://github.com/a', 'https://github.com/a'),
+        ('http://m/', 'https://github.com/a', 'http://m/a'),
+        ('http://m', 'https://github.community/a', 'https://github.community/a'),
+        ('http://m', 'https://other.org/a', 'https://other.org/a'),
+        ('http://m https://other.org/=http://m/o?x=', 'https://other.org/a', 'http://m/o?x=a'),
+        ('https://x.org=http://m https://=http://n/', 'https://x.org/a', 'http://m/a'),
+        ('https://x.org=http://m https://=http://n/', 'https://y.org/https://x.org', 'http://n/y.org/https://x.org'),
+    ],
+)
+def test_mirrors(monkeypatch: pytest.MonkeyPatch, words: str, url: str, asked: str) -> None:
+    monkeypatch.setenv(downloads.MIRRORS_VARIABLE, words)
+    assert downloads.mirrored(url) == asked
+
+
 # Weights -------------------------------------------------------------------------------------------
 
 
@@ -310,7 +374,7 @@ def test_a_bare_name_in_the_root(tmp_path: Path) -> None:
 def test_official_weights_are_downloaded(server: SimpleNamespace, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f'/ultralytics/yolov5/releases/download/v6.2/{Path(name).name}'
     server.files[address] = zipped()
-    monkeypatch.setenv(downloads.HOST_VARIABLE, f'{server.url}/')
+    monkeypatch.setenv(downloads.MIRRORS_VARIABLE, f'{server.url}/')
     assert attempt_download(name) == Path(name)
     assert Path(name).read_bytes() == server.files[address]
     assert server.log == [(address, None)]

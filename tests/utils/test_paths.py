@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from utils.errors import ConfigError
-from utils.paths import HYP_DIRS, MODEL_DIRS, atomic_write, find_file, increment_path, read_yaml, write_yaml
+from utils.paths import HYP_DIRS, MODEL_DIRS, atomic_write, find_file, increment_path, locked, read_yaml, write_yaml
 
 
 def test_increment_path(tmp_path):
@@ -60,3 +62,25 @@ def test_atomic_write_keeps_the_old_file_when_it_fails(tmp_path):
         raise RuntimeError
     assert file.read_bytes() == b'old'
     assert sorted(p.name for p in tmp_path.iterdir()) == ['a.bin', 'plain']
+
+
+def test_a_locked_folder_is_one_callers_at_a_time(tmp_path):
+    place, log = tmp_path / 'deep' / 'x', []
+
+    def work(name: str) -> None:
+        with locked(place):
+            log.append(f'{name} has it')
+            (place / name).mkdir()  # fails if it is not there any more
+            (place / name).rmdir()
+            log.append(f'{name} leaves')
+            if name == 'first':
+                place.rmdir()  # the others wait for a folder that is gone
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, ['first', 'b', 'c', 'd']))
+    assert [line.split()[0] for line in log[::2]] == [line.split()[0] for line in log[1::2]]
+    assert len(log) == 8
+    with pytest.raises(ZeroDivisionError), locked(place):
+        1 / 0  # noqa: B018
+    work('again')
+    assert len(log) == 10

@@ -6,17 +6,13 @@ out of the picture, over gradients, blotches, noise, scribbles and thin outlines
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from utils.errors import DataError
-from utils.paths import atomic_folder, read_yaml, write_yaml
+from utils.paths import atomic_folder, locked, read_yaml, write_yaml
 
 NAMES = ('circle', 'square', 'triangle', 'star')
 VERSION = 1  # of the drawing: to be raised when the same seed gives other pictures
@@ -43,7 +39,7 @@ def make_shapes(folder: str | Path, train: int = 960, val: int = 128, size: int 
     """
     folder = Path(folder)
     made = {'version': VERSION, 'train': train, 'val': val, 'size': size, 'seed': seed}
-    with _locked(folder.parent):
+    with locked(folder.parent):
         if _made_as(folder) == made:
             return folder
         if folder.is_dir() and any(folder.iterdir()) and not _made_as(folder):
@@ -64,17 +60,6 @@ def draw_unseen(folder: str | Path, n: int = 4, size: int = 320, seed: int = 0) 
     for i, path in enumerate(paths):
         _write_image(path, draw_picture(_random(seed, 'unseen', i), size)[0])
     return paths
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _made_as(folder: Path) -> dict | None:

@@ -11,6 +11,7 @@ from utils.data import fetch
 from utils.data import yaml as data_yaml
 from utils.data.yaml import check_dataset, load_data
 from utils.errors import DataError, run_main
+from utils.paths import read_yaml
 
 
 @pytest.fixture
@@ -209,10 +210,13 @@ def test_a_missing_data_set_says_how_to_get_it_and_runs_nothing(places, extra, m
     assert list(places['here'].iterdir()) == []
 
 
-def test_an_official_set_that_is_not_there_names_its_address(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(data_yaml, 'ROOT', tmp_path)
+def test_an_official_set_that_is_not_there_names_its_address(tmp_path):
+    content = read_yaml(data_yaml.DATA_DIRS[0] / 'xView.yaml') | {'path': str(tmp_path / 'xView')}
+    with pytest.raises(DataError, match=r'train_images\.zip .* from https://challenge\.xviewdataset\.org and put'):
+        load_data(content)
+    del content['download']
     with pytest.raises(
         DataError, match=r'xView/images/autosplit_train\.txt.* from https://challenge\.xviewdataset\.org'
     ):
-        load_data('xView.yaml')
+        load_data(content)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,1 @@
+"""Annotations of other formats as YOLO labels: a reader for each format, one writer for all (rows.py)."""
