@@ -122,8 +122,8 @@ class _Work:
         needed = sum(part.gigabytes for part in pending) + max(sizes, default=0)  # all unpacked, and one archive
         free = shutil.disk_usage(self.place).free / 1e9
         LOGGER.info(
-            f'{name}: about {sum(sizes):.3g} GB to download in {len(sizes)} files, and {needed:.3g} GB of disk needed; '
-            f'{free:.3g} GB are free in {self.place.parent}'
+            f'{name}: about {sum(sizes):.3g} GB to download in {len(sizes)} file{"s" if len(sizes) != 1 else ""}, and '
+            f'{needed:.3g} GB of disk needed; {free:.3g} GB are free in {self.place.parent}'
         )
         if needed > free:
             raise ResourceError(
