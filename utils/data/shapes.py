@@ -15,7 +15,7 @@ from utils.errors import DataError
 from utils.paths import atomic_folder, locked, read_yaml, write_yaml
 
 NAMES = ('circle', 'square', 'triangle', 'star')
-VERSION = 1  # of the drawing: to be raised when the same seed gives other pictures
+VERSION = 2  # of the drawing: to be raised when the same seed gives other pictures
 
 _STREAMS = {'train': 0, 'val': 1, 'unseen': 2}  # of random numbers: no picture of one split occurs in another
 _VISIBLE = 0.4  # share of a shape that must be seen; whatever would cover more is not drawn
@@ -102,7 +102,7 @@ def draw_picture(rng: np.random.Generator, size: int = 320) -> tuple[np.ndarray,
     _scribble(rng, image, int(rng.integers(4, 12)))
     owner = np.full((size, size), -1, np.int16)  # which shape each pixel shows
     areas, kinds, middle = [], [], rng.uniform(0, size, 2)
-    for _ in range(int(rng.integers(3, 10))):
+    for _ in range(int(rng.integers(3, 8))):
         kind = int(rng.integers(len(NAMES)))
         # Some crowd round the last one, so that they cover one another.
         middle = rng.normal(middle, size / 10) if rng.random() < 0.4 else rng.uniform(0, size, 2)
@@ -125,7 +125,7 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     ramp = np.clip(0.5 + 0.5 * (x * np.cos(angle) + y * np.sin(angle)), 0, 1)[..., None].astype(np.float32)
     image = ends[0] * ramp + ends[1] * (1 - ramp)
     for cells in (5, 24):
-        blotches = rng.uniform(-1, 1, (cells, cells, 3)) * rng.uniform(4, 26)
+        blotches = rng.uniform(-1, 1, (cells, cells, 3)) * rng.uniform(3, 18)
         image += cv2.resize(blotches.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     return np.clip(image, 0, 255).astype(np.uint8)  # OpenCV smooths lines in 8 bits only
 
@@ -155,7 +155,7 @@ def _outline(rng: np.random.Generator, kind: int, size: int, middle: np.ndarray)
     points = np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1)
     points = _turn(points, rng.uniform(0, 2 * np.pi)) * [1, rng.uniform(0.75, 1)]  # foreshortened
     points = _turn(points, rng.uniform(0, 2 * np.pi))
-    radius = size * np.exp(rng.uniform(np.log(0.035), np.log(0.22)))
+    radius = size * np.exp(rng.uniform(np.log(0.06), np.log(0.24)))
     return points * radius + np.clip(middle, 0.03 * size, 0.97 * size)
 
 
@@ -224,7 +224,7 @@ def _expose(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     image = image * np.float32(rng.uniform(0.75, 1.15))
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.2))
-    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(1, 9))
+    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(1, 7))
     return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
