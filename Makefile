@@ -14,4 +14,4 @@ demo: setup
 test: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
-	@$(PYTHON_ENV) -m pytest
+	@$(PYTHON_ENV) -m pytest -n auto --maxprocesses 8 --dist loadfile
