@@ -115,10 +115,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise WeightsError(f'{path}: no such weights file', 'check the path') from None
     except OSError as problem:
         raise WeightsError(f'{path}: cannot be read ({problem.strerror})', 'weights are one file') from None
-    if start[:2] == b'PK' or start[:1] == b'\x80':
-        parts = checkpoint_parts(read_pt(path), path)
-    elif start[8:9] == b'{':
+    # safetensors first: the length it begins with may happen to read like a zip's or a pickle's first bytes.
+    if start[8:9] == b'{':
         parts = _read_safetensors(path)
+    elif start[:2] == b'PK' or start[:1] == b'\x80':
+        parts = checkpoint_parts(read_pt(path), path)
     else:
         raise WeightsError(f'{path}: {_guess(start)}')
     ckpt = Checkpoint(**parts, path=path)

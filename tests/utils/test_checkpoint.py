@@ -135,6 +135,18 @@ def test_the_suffix_does_not_matter(tmp_path: Path) -> None:
     assert load_checkpoint(write_pt(tmp_path / 'x.safetensors', bag)).epoch == 5
 
 
+@pytest.mark.parametrize('beginning', [b'\x80', b'PK'])
+def test_a_header_length_may_look_like_a_pickle_or_a_zip(file: Path, beginning: bytes) -> None:
+    """The file begins with its header's length, and any length may occur."""
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], 'little')
+    wanted = next(n for n in range(length, length + 2**17) if n.to_bytes(8, 'little').startswith(beginning))
+    file.write_bytes(
+        wanted.to_bytes(8, 'little') + data[8 : 8 + length] + b' ' * (wanted - length) + data[8 + length :]
+    )
+    assert_same(load_checkpoint(file).state, small().state)
+
+
 def test_strip_optimizer(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         strip_optimizer(file)
