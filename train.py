@@ -33,13 +33,16 @@ class TrainOptions:
     data: str = option('coco128.yaml', help='data set YAML')
     hyp: str = option('hyp.scratch-low.yaml', help='hyper-parameter YAML')
     epochs: int = option(300, help='epochs to train')
-    batch_size: int = option(16, help='batch size')
+    batch_size: int = option(16, help='batch size; -1 measures what fits the GPU')
     imgsz: int = option(640, '--imgsz', '--img', '--img-size', help='image size in pixels')
     rect: bool = option(False, help='rectangular batches without mosaic or shuffling')
     nosave: bool = option(False, help='save the last epoch only')
     noval: bool = option(False, help='evaluate after the last epoch only')
     noautoanchor: bool = option(False, help='keep the anchors, whether they fit the labels or not')
     noplots: bool = option(False, help='draw no plots')
+    evolve: int = option(
+        None, nargs='?', const=300, type=int, help='evolve the hyper-parameters until there are so many generations'
+    )
     cache: str = option(None, nargs='?', const='ram', choices=['ram', 'disk'], help='keep read pictures in ram or disk')
     image_weights: bool = option(False, help='draw pictures of badly found classes more often')
     device: str = option('', help='cpu or a GPU number such as 0')
@@ -157,7 +160,7 @@ def check_options(opt: TrainOptions) -> None:
             '--weights and --cfg are both empty', 'give a checkpoint or a model YAML, such as yolov5n.yaml'
         )
     for name, least in {'epochs': 1, 'batch_size': 1, 'imgsz': 1, 'workers': 0, 'patience': 0, 'seed': 0}.items():
-        if getattr(opt, name) < least:
+        if getattr(opt, name) < least and (name, getattr(opt, name)) != ('batch_size', -1):
             raise UsageError(
                 f'--{name.replace("_", "-")} {getattr(opt, name)}: too small', f'it has to be {least} or more'
             )
@@ -193,12 +196,15 @@ def build_model(run: Run) -> None:
 def build_loaders(run: Run) -> None:
     """The training and validation loaders, the labels checked, the anchors fitted to them."""
     from utils.anchors import check_anchors
+    from utils.autobatch import check_train_batch_size
     from utils.data.labels import labels_to_class_weights
     from utils.data.loader import create_dataloader
     from utils.imgsz import check_img_size, grid_size
 
     opt, stride = run.opt, grid_size(run.model)
     run.imgsz = check_img_size(opt.imgsz, stride, floor=stride * 2)
+    if opt.batch_size == -1:
+        opt.batch_size = check_train_batch_size(run.model, run.imgsz)
     common = {'stride': stride, 'single_cls': opt.single_cls, 'hyp': run.hyp, 'seed': opt.seed, 'nc': run.nc}
     run.train_loader, run.dataset = create_dataloader(
         run.data.train, run.imgsz, opt.batch_size, augment=True, cache=opt.cache, rect=opt.rect,
@@ -398,15 +404,24 @@ def close(run: Run) -> None:
     run.callbacks.run('teardown')
 
 
+def start_training(opt: TrainOptions, callbacks: Callbacks | None = None) -> tuple:
+    """Train once, or with --evolve once a generation; returns the results of the best."""
+    if opt.evolve is None:
+        return train(opt, callbacks)
+    from utils.evolve import evolve
+
+    return evolve(opt, train, callbacks)
+
+
 def run(callbacks: Callbacks | None = None, **options: Any) -> tuple:
     """Train from Python: `train.run(data='coco128.yaml', imgsz=320, weights='yolov5m.pt')`."""
     set_logging()
-    return train(make_options(TrainOptions, **options), callbacks)
+    return start_training(make_options(TrainOptions, **options), callbacks)
 
 
 def main(argv: list[str] | None = None) -> None:
     set_logging()
-    train(parse_options(TrainOptions, argv, 'Train a YOLOv5 detector', 'train.py'))
+    start_training(parse_options(TrainOptions, argv, 'Train a YOLOv5 detector', 'train.py'))
 
 
 if __name__ == '__main__':

@@ -57,6 +57,7 @@ DEFAULTS = {
     'noplots': False, 'cache': None, 'image_weights': False, 'device': '', 'multi_scale': False, 'single_cls': False,
     'optimizer': 'SGD', 'workers': 8, 'project': 'runs/train', 'name': 'exp', 'exist_ok': False, 'quad': False,
     'cos_lr': False, 'label_smoothing': 0.0, 'patience': 100, 'freeze': [0], 'save_period': -1, 'seed': 0,
+    'evolve': None,
 }  # fmt: skip
 
 
@@ -237,6 +238,17 @@ def test_rect(tiny):
     assert in_order == run.dataset.im_files
     assert sorted(shuffled) == sorted(in_order)
     assert shuffled != in_order
+
+
+def test_batch_size_is_measured_for_the_model_and_the_size(tiny, monkeypatch, messages):
+    run = prepare(tiny, batch_size=-1)
+    assert (run.opt.batch_size, run.train_loader.batch_size, run.schedule.accumulate) == (16, 8, 4)  # of 8 pictures
+    assert 'no GPU, using the default batch size 16' in messages()
+    asked = []
+    monkeypatch.setattr('utils.autobatch.check_train_batch_size', lambda *args: asked.append(args) or 3)
+    run = prepare(tiny, batch_size=-1, imgsz=SIZE + 1)
+    assert asked == [(run.model, 96)]
+    assert step(run)[0].shape[0] == to_checkpoint(run).trainer['options']['batch_size'] == 3
 
 
 def test_cache(tmp_path):

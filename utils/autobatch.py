@@ -1,0 +1,198 @@
+"""AutoBatch, `train.py --batch-size -1`: the largest batch that fits the GPU, from the memory that small ones take.
+
+OneFlow 0.9.0 tells how much memory a GPU has and not how much is in use, so `nvidia-smi` is asked for both. It tells
+of the whole GPU: in a container a process can't find itself among those that nvidia-smi lists. What others hold
+already counts as taken; what they take or free while we measure spoils the reading.
+
+The arithmetic and the handling of readings are tested. Measuring has not been run on a GPU yet: the project's
+machines have none.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import NamedTuple
+
+import numpy as np
+import oneflow as torch
+from oneflow import nn
+
+from utils.device import time_sync
+from utils.distributed import world_size
+from utils.errors import ResourceError, UsageError
+from utils.log import LOGGER, colorstr
+
+SIZES = (1, 2, 4, 8, 16)  # batches to measure
+MAX_BATCH_SIZE = 1024  # a line through five small batches says nothing beyond
+DEFAULT_BATCH_SIZE = 16  # where nothing can be measured
+
+
+class Memory(NamedTuple):
+    """Of a GPU, in bytes; `used` by whomever."""
+
+    total: int
+    used: int
+
+
+def check_train_batch_size(model: nn.Module, imgsz: int = 640) -> int:
+    """The batch size to train a model with at a picture size; see `autobatch`.
+
+    Raises:
+        UsageError: with several processes, which would have to agree on one.
+        ResourceError: not even one picture fits.
+    """
+    if world_size() > 1:
+        raise UsageError(
+            f'--batch-size -1: finds the batch of one process, and this is one of {world_size()}',
+            'give the total batch size',
+        )
+    return autobatch(model, imgsz)
+
+
+def autobatch(model: nn.Module, imgsz: int = 640, fraction: float = 0.9, batch_size: int = DEFAULT_BATCH_SIZE) -> int:
+    """The batch size, from 1 to MAX_BATCH_SIZE, that training fills a fraction of the GPU's free memory with.
+
+    Args:
+        model: on its device; it is left as it is.
+        imgsz: height and width of the pictures.
+        fraction: of the free memory that may be taken.
+        batch_size: the answer where nothing can be measured: on a CPU, or without nvidia-smi.
+
+    Raises:
+        ResourceError: not even one picture fits.
+    """
+    device = next(model.parameters()).device
+    if device.type == 'cpu':
+        _log(f'no GPU, using the default batch size {batch_size}')
+        return batch_size
+    memory = gpu_memory(device.index or 0)
+    if memory is None:
+        _log(f'WARNING: nvidia-smi does not tell the memory in use, using the default batch size {batch_size}')
+        return batch_size
+    _log(f'{device} has {_gib(memory.total)}, {_gib(memory.total - memory.used)} free')
+    readings = measure(model, imgsz, memory, lambda: gpu_memory(device.index or 0))
+    return choose(readings, memory, fraction, batch_size)
+
+
+def choose(
+    readings: Sequence[float | None], memory: Memory, fraction: float = 0.9, batch_size: int = DEFAULT_BATCH_SIZE
+) -> int:
+    """The batch size that readings speak for, with a line in the log.
+
+    Args:
+        readings: bytes taken by batches of SIZES, as `fit_batch_size` has them.
+        memory: before any of them.
+        batch_size: the answer where the readings do not grow, so that they tell nothing.
+
+    Raises:
+        ResourceError: the first size failed already.
+    """
+    if not readings or readings[0] is None:
+        raise ResourceError(
+            f'--batch-size -1: a single picture does not fit the {_gib(memory.total - memory.used)} that are free',
+            'take a smaller --img or a smaller model, or free the GPU',
+        )
+    free = memory.total - memory.used
+    fit = fit_batch_size(readings, free, fraction)
+    if fit is None:
+        _log(f'WARNING: the memory in use does not grow with the batch, using the default {batch_size}')
+        return batch_size
+    _log(f'using batch size {fit} for {fraction:.0%} of the free memory')
+    return fit
+
+
+def fit_batch_size(readings: Sequence[float | None], free: float, fraction: float = 0.9) -> int | None:
+    """The batch size at which the straight line through the readings reaches a fraction of the free memory.
+
+    It stays below the first size that failed, and from 1 to MAX_BATCH_SIZE.
+
+    Args:
+        readings: memory taken by batches of SIZES, as many as were tried, in the unit of `free`; None where that
+            size failed. Those that are numbers are taken as of the first sizes.
+        free: memory before any of them.
+
+    Returns:
+        The size, or None if the line does not rise.
+    """
+    good = [reading for reading in readings if reading is not None]
+    if len(good) < 2:  # no line; a second size was not tried or failed
+        return 1
+    slope, intercept = np.polyfit(SIZES[: len(good)], good, deg=1)
+    if slope <= 0:
+        return None
+    size = int((fraction * free - intercept) / slope)
+    if None in readings:
+        failed = readings.index(None)
+        if size >= SIZES[failed]:
+            size = SIZES[max(failed - 1, 0)]
+    return min(max(size, 1), MAX_BATCH_SIZE)
+
+
+def measure(model: nn.Module, imgsz: int, before: Memory, read: Callable[[], Memory | None]) -> list[float | None]:
+    """Memory that a training step takes by batch size, in bytes, until a size fails.
+
+    A size whose need might exceed what is free is not tried: OneFlow ends the process when an allocation fails. A
+    batch of twice the size needs at most twice the memory, so the sizes that are left out are near the limit.
+
+    Args:
+        before: the memory before any step.
+        read: tells it now.
+
+    Raises:
+        ResourceError: it is not told any more.
+    """
+    readings: list[float | None] = []
+    for size in SIZES:
+        if readings and 2 * readings[-1] > before.total - before.used:
+            break
+        taken = _take(model, imgsz, size, before, read)
+        readings.append(taken)
+        if taken is None:
+            break
+        _log(f'a batch of {size} takes {_gib(taken)}')
+    return readings
+
+
+def _take(model: nn.Module, imgsz: int, size: int, before: Memory, read: Callable[[], Memory | None]) -> float | None:
+    """Bytes in use after a step of a copy of the model beyond those before; None if there was too little memory."""
+    try:
+        trained = deepcopy(model).train()
+        first = next(trained.parameters())
+        images = torch.zeros(size, first.shape[1], imgsz, imgsz, device=first.device, dtype=first.dtype)
+        sum(level.sum() for level in trained(images)).backward()
+        time_sync()
+    except RuntimeError as error:
+        if 'memory' not in str(error).lower():
+            raise
+        return None
+    after = read()
+    if after is None:
+        raise ResourceError('--batch-size -1: nvidia-smi does not answer any more', 'give a batch size')
+    return float(after.used - before.used)
+
+
+def gpu_memory(index: int) -> Memory | None:
+    """The memory of the GPU that CUDA counts as `index`; None if nvidia-smi is missing or does not tell.
+
+    nvidia-smi counts by bus, as CUDA does among GPUs of one kind, and among others with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    """
+    visible = [name.strip() for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name.strip()]
+    name = visible[index] if index < len(visible) else str(index)
+    command = ['nvidia-smi', '--query-gpu=memory.total,memory.used', '--format=csv,noheader,nounits', '-i', name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        total, used = (int(cell) << 20 for cell in done.stdout.strip().split(','))  # told in MiB
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return Memory(total, used)
+
+
+def _gib(size: float) -> str:
+    return f'{size / 2**30:.2f} GiB'
+
+
+def _log(text: str) -> None:
+    LOGGER.info(colorstr('AutoBatch: ') + text)
