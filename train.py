@@ -2,6 +2,7 @@
 
     python train.py --data coco128.yaml --weights yolov5s.pt --img 640             # from a checkpoint
     python train.py --data coco128.yaml --weights '' --cfg yolov5n.yaml --img 640  # from scratch
+    python train.py --resume                                                       # the latest run, where it stopped
 
 `train` is the whole of it, read from the top: build, then per epoch train, evaluate, save.
 """
@@ -36,6 +37,7 @@ class TrainOptions:
     batch_size: int = option(16, help='batch size; -1 measures what fits the GPU')
     imgsz: int = option(640, '--imgsz', '--img', '--img-size', help='image size in pixels')
     rect: bool = option(False, help='rectangular batches without mosaic or shuffling')
+    resume: str | bool = option(False, nargs='?', const=True, help='go on with the latest run, or that of a folder')
     nosave: bool = option(False, help='save the last epoch only')
     noval: bool = option(False, help='evaluate after the last epoch only')
     noautoanchor: bool = option(False, help='keep the anchors, whether they fit the labels or not')
@@ -74,6 +76,7 @@ class Run:
     hyp: dict[str, float]
     data: DataConfig
     callbacks: Callbacks
+    checkpoint: Any = None  # of the run to be resumed
     folder: Path = Path()
     names: list[str] = field(default_factory=list)
     model: Any = None
@@ -89,7 +92,11 @@ class Run:
     maps: Any = None  # mAP50-95 by class, for --image-weights
     losses: tuple = (0.0,) * 3  # the epoch's mean box, objectness and class loss
     results: tuple = (0.0,) * 7  # P, R, mAP50, mAP50-95, box, objectness and class loss of the last evaluation
+    best_results: tuple = ()  # epoch, P, R, mAP50 and mAP50-95 of the best evaluation
     epoch: int = 0
+    start_epoch: int = 0
+    over: bool = False  # resumed after the epoch that was the last one
+    resumable: bool = False  # last is there and not yet stripped
 
     @property
     def nc(self) -> int:
@@ -109,41 +116,62 @@ def train(opt: TrainOptions, callbacks: Callbacks | None = None) -> tuple:
 
     Raises:
         UserError: anything the user can mend: options, files, labels, memory, a loss that is no number.
+        KeyboardInterrupt: Ctrl-C, or as its subclass `Terminated` SIGTERM; the text says how to go on.
     """
+    from utils.train_state import interruptible, restore
+
     run = start(opt, callbacks)
     try:
         build_model(run)
         build_loaders(run)
         build_optimizer(run)
-        open_folder(run)  # all input has been read, so that bad input leaves no folder behind
-        announce(run)
-        began = time.time()
-        for run.epoch in range(opt.epochs):
-            train_epoch(run)
-            evaluate_epoch(run)
-            if end_epoch(run):
-                break
-        LOGGER.info(f'\n{run.epoch + 1} epochs completed in {(time.time() - began) / 3600:.3f} hours.')
-        return finish(run)
+        if run.checkpoint:
+            restore(run)
+        with interruptible(run):
+            open_folder(run)  # all input has been read, so that bad input leaves no folder behind
+            announce(run)
+            train_epochs(run)
+            return finish(run)
     finally:
         close(run)
 
 
+def train_epochs(run: Run) -> None:
+    """Train, evaluate and save until the last epoch or an early stop."""
+    began = time.time()
+    epochs = range(run.start_epoch, 0 if run.over else run.opt.epochs)
+    for run.epoch in epochs:
+        train_epoch(run)
+        evaluate_epoch(run)
+        if end_epoch(run):
+            break
+    done = run.epoch + 1 - run.start_epoch
+    LOGGER.info(f'\n{done} epochs completed in {(time.time() - began) / 3600:.3f} hours.')
+
+
 def start(opt: TrainOptions, callbacks: Callbacks | None) -> Run:
-    """Check the options, read the data set and hyper-parameter files, seed the random generators."""
+    """Check the options, read the data set and hyper-parameter files, seed the random generators.
+
+    To resume a run, its options and hyper-parameters come from its checkpoint.
+    """
     from utils.callbacks import Callbacks
     from utils.data.yaml import load_data
     from utils.device import describe_device, init_seeds, select_device
     from utils.hyps import load_hyp
 
+    checkpoint = None
+    if opt.resume:
+        from utils.train_state import reopen
+
+        opt, checkpoint = reopen(opt)
     check_options(opt)
     LOGGER.info(colorstr('train: ') + describe_options(opt))
     device = select_device(opt.device, opt.batch_size)
     LOGGER.info(describe_device(device))
-    hyp = load_hyp(opt.hyp) | {'label_smoothing': opt.label_smoothing}
+    hyp = checkpoint.hyp if checkpoint else load_hyp(opt.hyp) | {'label_smoothing': opt.label_smoothing}
     data = load_data(opt.data)
     init_seeds(opt.seed)
-    run = Run(opt, device, hyp, data, callbacks or Callbacks())
+    run = Run(opt, device, hyp, data, callbacks or Callbacks(), checkpoint)
     run.names = ['item'] if opt.single_cls and data.nc != 1 else list(data.names)
     LOGGER.info(colorstr('hyperparameters: ') + ', '.join(f'{k}={v}' for k, v in hyp.items()))
     run.callbacks.run('on_pretrain_routine_start')
@@ -175,9 +203,12 @@ def build_model(run: Run) -> None:
     from utils.checkpoint import intersect_dicts, load_checkpoint, load_state
     from utils.downloads import attempt_download
     from utils.optim import freeze
+    from utils.train_state import trained_model
 
     opt, anchors = run.opt, run.hyp.get('anchors') or None  # 0: the model's own
-    if opt.weights:
+    if run.checkpoint:
+        run.model = trained_model(run)
+    elif opt.weights:
         checkpoint = load_checkpoint(attempt_download(opt.weights))
         run.model = Model(opt.cfg or checkpoint.config, ch=3, nc=run.nc, anchors=anchors)
         run.model.yaml_file = run.model.yaml_file or checkpoint.config_name
@@ -214,7 +245,7 @@ def build_loaders(run: Run) -> None:
         run.data.val, run.imgsz, opt.batch_size * 2, cache=None if opt.noval else opt.cache, rect=True, pad=0.5,
         workers=opt.workers * 2, prefix='val: ', **common,
     )  # fmt: skip
-    if not opt.noautoanchor:
+    if not (opt.noautoanchor or run.checkpoint):
         check_anchors(run.dataset, run.model, thr=run.hyp['anchor_t'], imgsz=run.imgsz)
     run.model.class_weights = labels_to_class_weights(run.dataset.labels, run.nc) * run.nc
 
@@ -240,19 +271,24 @@ def build_optimizer(run: Run) -> None:
 
 
 def open_folder(run: Run) -> None:
-    """Make the run's folder and write what is known of the run: options, hyper-parameters, the labels drawn."""
+    """Make the run's folder and write what is known of the run: options, hyper-parameters, the labels drawn.
+
+    A resumed run has all of that.
+    """
     import numpy as np
 
     from utils.loggers import Loggers
     from utils.plots import plot_labels
 
-    run.folder = increment_path(Path(run.opt.project) / run.opt.name, run.opt.exist_ok, mkdir=True)
-    (run.folder / 'weights').mkdir(exist_ok=True)
-    write_yaml(run.folder / 'hyp.yaml', run.hyp)
-    write_yaml(run.folder / 'opt.yaml', asdict(run.opt) | {'save_dir': str(run.folder)})
-    run.callbacks.register_all(Loggers(run.folder))
+    resumed = run.start_epoch > 0
+    if not resumed:
+        run.folder = increment_path(Path(run.opt.project) / run.opt.name, run.opt.exist_ok, mkdir=True)
+        (run.folder / 'weights').mkdir(exist_ok=True)
+        write_yaml(run.folder / 'hyp.yaml', run.hyp)
+        write_yaml(run.folder / 'opt.yaml', asdict(run.opt) | {'save_dir': str(run.folder)})
+    run.callbacks.register_all(Loggers(run.folder, best=run.best_results))
     run.callbacks.run('on_params_update', asdict(run.opt) | run.hyp)
-    if not run.opt.noplots:
+    if not (run.opt.noplots or resumed):
         plot_labels(np.concatenate(run.dataset.labels), run.names, run.folder)
     run.callbacks.run('on_pretrain_routine_end')
 
@@ -348,6 +384,8 @@ def end_epoch(run: Run) -> bool:
 
     fit = fitness(run.results[:4])
     stop = run.stopper(run.epoch, fit)
+    if fit == run.stopper.best_fitness:
+        run.best_results = (run.epoch, *run.results[:4])
     values = [*run.losses, *run.results, *run.schedule.rates()]
     run.callbacks.run('on_fit_epoch_end', values, run.epoch, run.stopper.best_fitness, fit)
     if not run.opt.nosave or stop or is_final(run):
@@ -356,30 +394,34 @@ def end_epoch(run: Run) -> bool:
 
 
 def save(run: Run, fit: float) -> None:
-    """Write last, best if it is, and every --save-period epochs one to keep."""
+    """Write best if it is, every --save-period epochs one to keep, and last.
+
+    The order is for a kill in between: a run resumed from the last before would only write the best again.
+    """
     from utils.checkpoint import save_checkpoint
     from utils.train_state import check_finite, to_checkpoint
 
     checkpoint = to_checkpoint(run)
     check_finite(checkpoint, run.last)
-    save_checkpoint(run.last, checkpoint)
     if fit == run.stopper.best_fitness:
         save_checkpoint(run.best, checkpoint)
     if run.opt.save_period > 0 and run.epoch % run.opt.save_period == 0:
         save_checkpoint(run.folder / 'weights' / f'epoch{run.epoch}.safetensors', checkpoint)
+    save_checkpoint(run.last, checkpoint)
+    run.resumable = True
     run.callbacks.run('on_model_save', run.last, run.epoch, is_final(run), run.stopper.best_fitness, fit)
 
 
 def finish(run: Run) -> tuple:
-    """Strip the checkpoints to what inference needs, evaluate the best one in full, draw the results."""
+    """Evaluate the best checkpoint in full, draw the results, strip the checkpoints to what inference needs.
+
+    Stripped last, so that an interrupt before that leaves a run which --resume can finish.
+    """
     import val
     from utils.checkpoint import attempt_load, strip_optimizer
     from utils.coco import is_coco
     from utils.plots import plot_results
 
-    for path in (run.last, run.best):
-        if path.exists():
-            strip_optimizer(path)
     if run.best.exists():
         LOGGER.info(f'\nValidating {run.best}...')
         coco = is_coco(run.data)
@@ -391,6 +433,10 @@ def finish(run: Run) -> tuple:
         )  # fmt: skip
     if not run.opt.noplots:
         plot_results(run.folder / 'results.csv')
+    run.resumable = False
+    for path in (run.best, run.last):
+        if path.exists():
+            strip_optimizer(path)
     run.callbacks.run('on_train_end', run.last, run.best, run.epoch, run.results)
     LOGGER.info(f'Results saved to {colorstr("bold", str(run.folder))}')
     return run.results

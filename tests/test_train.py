@@ -342,17 +342,18 @@ def test_a_full_disk_keeps_the_last_checkpoint(tiny, tmp_path, marks, monkeypatc
 
     def fsync(handle: int) -> None:
         synced.append(handle)
-        if len(synced) == 7:
+        if len(synced) == 8:
             raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr('utils.paths.os.fsync', fsync)
-    # Written in order: hyp.yaml, opt.yaml; results.csv, last, best; results.csv, last.
+    # Written in order: hyp.yaml, opt.yaml; results.csv, best, last; results.csv, best, last.
     code = run_main(train.main, tiny.words(tmp_path / 'runs', epochs=3))
     weights = tmp_path / 'runs' / 'exp' / 'weights'
     error = capsys.readouterr().err.splitlines()[-1]
     assert code == 1
     assert error.startswith(f'Error: {weights}/last.safetensors: the checkpoint could not be written (No space left')
     assert load_checkpoint(weights / 'last.safetensors').epoch == 0
+    assert load_checkpoint(weights / 'best.safetensors').epoch == 1  # a resumed run would write the same again
     assert sorted(path.name for path in weights.iterdir()) == ['best.safetensors', 'last.safetensors']
 
 

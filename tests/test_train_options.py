@@ -53,11 +53,11 @@ def changed(before: dict, after: dict) -> set[str]:
 
 DEFAULTS = {
     'weights': 'yolov5s.pt', 'cfg': '', 'data': 'coco128.yaml', 'hyp': 'hyp.scratch-low.yaml', 'epochs': 300,
-    'batch_size': 16, 'imgsz': 640, 'rect': False, 'nosave': False, 'noval': False, 'noautoanchor': False,
-    'noplots': False, 'cache': None, 'image_weights': False, 'device': '', 'multi_scale': False, 'single_cls': False,
-    'optimizer': 'SGD', 'workers': 8, 'project': 'runs/train', 'name': 'exp', 'exist_ok': False, 'quad': False,
-    'cos_lr': False, 'label_smoothing': 0.0, 'patience': 100, 'freeze': [0], 'save_period': -1, 'seed': 0,
-    'evolve': None,
+    'batch_size': 16, 'imgsz': 640, 'rect': False, 'resume': False, 'nosave': False, 'noval': False,
+    'noautoanchor': False, 'noplots': False, 'cache': None, 'image_weights': False, 'device': '', 'multi_scale': False,
+    'single_cls': False, 'optimizer': 'SGD', 'workers': 8, 'project': 'runs/train', 'name': 'exp', 'exist_ok': False,
+    'quad': False, 'cos_lr': False, 'label_smoothing': 0.0, 'patience': 100, 'freeze': [0], 'save_period': -1,
+    'seed': 0, 'evolve': None,
 }  # fmt: skip
 
 

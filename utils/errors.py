@@ -10,9 +10,13 @@ Raise the class that names the kind of thing at fault, with what is wrong and wh
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 
 class UserError(Exception):
@@ -60,10 +64,37 @@ class TrainingError(UserError):
     """Training cannot go on, for example because the loss is no longer finite."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. What tidies up after Ctrl-C tidies up after this, too."""
+
+    exit_code = 128 + signal.SIGTERM
+
+    def __init__(self, message: str = 'Terminated') -> None:
+        super().__init__(message)
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM raises `Terminated` where the program is. Only a main thread can have that."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run_main(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:
     """Run a script's `main(argv)`; print a `UserError` as one line on stderr.
 
-    Returns the exit code: 0, a `UserError`'s own code, 1 for a full disk or too little memory, 130 after Ctrl-C.
+    Returns the exit code: 0, a `UserError`'s own code, 1 for a full disk or too little memory, 130 after Ctrl-C,
+    143 after SIGTERM where `sigterm_as_ctrl_c` holds.
     With --debug among the arguments or YOLO_DEBUG=1 in the environment every error keeps its traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
@@ -73,8 +104,8 @@ def run_main(main: Callable[[list[str] | None], object], argv: list[str] | None 
     except UserError as error:
         report, code = str(error), error.exit_code
         _print_traceback_if_asked(argv)
-    except KeyboardInterrupt:
-        report, code = 'Interrupted', 130
+    except KeyboardInterrupt as stop:
+        report, code = str(stop) or 'Interrupted', getattr(stop, 'exit_code', 130)
         _print_traceback_if_asked(argv)
     except MemoryError as error:
         report, code = f'Out of memory: {error}. Take a smaller --batch-size or --img, or drop --cache ram', 1

@@ -106,6 +106,14 @@ class EarlyStopping:
         """Take in the fitness of an epoch; True when training should stop."""
         if fitness >= self.best_fitness:
             self.best_epoch, self.best_fitness = epoch, fitness
+        return self._judge(epoch)
+
+    def resume(self, epoch: int, best_epoch: int, best_fitness: float) -> bool:
+        """Take over the state of a run that has finished `epoch`; True when it should train no further."""
+        self.best_epoch, self.best_fitness = best_epoch, best_fitness
+        return self._judge(epoch)
+
+    def _judge(self, epoch: int) -> bool:
         waited = epoch - self.best_epoch
         self.possible_stop = waited >= self.patience - 1
         stop = waited >= self.patience

@@ -1,17 +1,31 @@
-"""The state of a training run as a checkpoint."""
+"""The state of a training run as a checkpoint, and a run taken up again from one.
+
+The order of pictures and all that is drawn by chance follow from the seed and the epoch, so no generator is stored.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from utils.checkpoint import Checkpoint, state_arrays
-from utils.errors import TrainingError
-from utils.optim import optimizer_to_numpy
+from utils.checkpoint import Checkpoint, build_model, load_checkpoint, load_state, state_arrays
+from utils.errors import DataError, TrainingError, UsageError, sigterm_as_ctrl_c
+from utils.log import LOGGER
+from utils.optim import optimizer_from_numpy, optimizer_to_numpy
+from utils.options import make_options
+
+if TYPE_CHECKING:
+    from models.yolo import Model
+
+T = TypeVar('T')
 
 
 def to_checkpoint(run: Any) -> Checkpoint:
@@ -38,6 +52,7 @@ def to_checkpoint(run: Any) -> Checkpoint:
             'options': asdict(run.opt),
             'last_step': run.schedule.last_step,
             'best_epoch': run.stopper.best_epoch,
+            'best_results': list(map(float, run.best_results)),
             'results': list(map(float, run.results)),
             'maps': list(map(float, run.maps)),
         },
@@ -56,3 +71,86 @@ def check_finite(checkpoint: Checkpoint, last: Path) -> None:
     if not all(np.isfinite(array).all() for array in (*checkpoint.state.values(), *checkpoint.ema.values())):
         kept = f'{last} is kept from before' if last.exists() else 'nothing was saved'
         raise TrainingError(f'the weights are not finite after epoch {checkpoint.epoch}', f'lower lr0; {kept}')
+
+
+# Resuming ---------------------------------------------------------------------------------------------------------
+
+
+def reopen(opt: T) -> tuple[T, Checkpoint]:
+    """The options of the run that `opt.resume` means, and its checkpoint. All else in `opt` is ignored, and that said.
+
+    Raises:
+        UsageError: there is no such run, or it is over, or the file holds no run.
+    """
+    latest = opt.resume is True
+    file = find_last(opt.project) if latest else Path(opt.resume)
+    file = file / 'weights' / 'last.safetensors' if file.is_dir() else file
+    if not file.is_file():
+        raise UsageError(f'--resume {file}: no such file', "give a run's folder or its weights/last.safetensors")
+    checkpoint = load_checkpoint(file)
+    if not (checkpoint.trainer and checkpoint.optimizer and checkpoint.ema):
+        what = 'its training is over' if checkpoint.epoch < 0 else 'it holds weights, but no state of a run'
+        raise UsageError(f'--resume {file}: {what}', f'to train on from these weights, give --weights {file}')
+    if file.absolute().parent.name != 'weights':
+        raise UsageError(f'--resume {file}: is in no run', "put it into the weights folder of a run's folder")
+    used = {'resume', 'project'} if latest else {'resume'}
+    default = type(opt)()
+    ignored = [f.name for f in fields(opt) if f.name not in used and getattr(opt, f.name) != getattr(default, f.name)]
+    if ignored:
+        names = ', '.join(f'--{name.replace("_", "-")}' for name in ignored)
+        LOGGER.warning(f'WARNING: a resumed run keeps its options; ignored: {names}')
+    LOGGER.info(f'Resuming {file} after epoch {checkpoint.epoch}')
+    return make_options(type(opt), **checkpoint.trainer['options']), checkpoint
+
+
+def find_last(project: str | Path) -> Path:
+    """The last.safetensors under a folder of runs that was written last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = list(Path(project).glob('**/weights/last.safetensors'))
+    if not found:
+        raise UsageError(f'--resume: there is no run under {project}', "give a run's folder or its last.safetensors")
+    return max(found, key=lambda file: file.stat().st_mtime_ns)
+
+
+def trained_model(run: Any) -> Model:
+    """The model of the run to be resumed, as it was, anchors included.
+
+    Raises:
+        DataError: the data set has other classes now.
+    """
+    if run.names != run.checkpoint.names:
+        now, then = (', '.join(names) for names in (run.names, run.checkpoint.names))
+        raise DataError(f'{run.opt.data}: has the classes {now}', f'the run to be resumed was started with {then}')
+    return build_model(replace(run.checkpoint, ema=None))
+
+
+def restore(run: Any) -> None:
+    """Put back what `to_checkpoint` stored, but for the model: that has to be there before the others are built."""
+    checkpoint, saved = run.checkpoint, run.checkpoint.trainer
+    run.folder = Path(os.path.normpath(checkpoint.path.parent / '..'))
+    run.epoch, run.start_epoch, run.resumable = checkpoint.epoch, checkpoint.epoch + 1, True
+    load_state(run.ema.ema, checkpoint.ema, checkpoint.path)
+    run.ema.updates = checkpoint.ema_updates
+    optimizer_from_numpy(run.optimizer, checkpoint.optimizer)
+    # Fewer pictures than before make fewer batches.
+    run.schedule.last_step = min(saved['last_step'], run.start_epoch * len(run.train_loader) - 1)
+    run.over = run.stopper.resume(checkpoint.epoch, saved['best_epoch'], checkpoint.best_fitness)
+    run.results, run.best_results = tuple(saved['results']), tuple(saved['best_results'])
+    run.maps = np.array(saved['maps'])
+    run.checkpoint = None  # as large as the run itself
+
+
+@contextmanager
+def interruptible(run: Any) -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does, and have the interrupt's text say how to go on."""
+    try:
+        with sigterm_as_ctrl_c():
+            yield
+    except KeyboardInterrupt as stop:
+        if run.resumable:
+            how = f'python train.py --resume {shlex.quote(str(run.last))}'
+            stop.args = (f'{str(stop) or "Interrupted"} in epoch {run.epoch}. To go on: {how}',)
+        raise

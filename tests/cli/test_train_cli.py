@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from train import TrainOptions
 from utils.checkpoint import load_checkpoint
 from utils.paths import ROOT
 
+LAST = 'runs/exp/weights/last.safetensors'
 COMMAND = [sys.executable, str(ROOT / 'train.py')]
 
 
@@ -34,14 +36,18 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 @contextmanager
-def training(tiny, folder: Path) -> Iterator[subprocess.Popen]:
-    """A run without end, with two loader processes, that has just written its first checkpoint."""
-    words = tiny.words('runs', epochs=100_000, workers=2, noval=True)
+def training(tiny, folder: Path, *resume: str) -> Iterator[subprocess.Popen]:
+    """A run without end, with two loader processes, that has just written its first checkpoint: since it was begun, or
+    since it was resumed with the words given.
+    """
+    words = resume or tiny.words('runs', epochs=100_000, workers=2, noval=True)
+    last = folder / LAST
+    before = last.stat().st_mtime_ns if resume else 0
     with open(folder / 'err.txt', 'w') as err:
         process = subprocess.Popen([*COMMAND, *words], cwd=folder, stderr=err, start_new_session=True)
     try:
-        last = folder / 'runs' / 'exp' / 'weights' / 'last.safetensors'
-        assert wait_for(lambda: last.exists() or process.poll() is not None, 60), 'no checkpoint within a minute'
+        saved = wait_for(lambda: process.poll() is not None or (last.exists() and last.stat().st_mtime_ns > before), 60)
+        assert saved, 'no checkpoint within a minute'
         assert process.poll() is None, (folder / 'err.txt').read_text()
         yield process
     finally:
@@ -58,11 +64,17 @@ def gone(pids: list[str]) -> bool:
     return not any(Path(f'/proc/{pid}').exists() for pid in pids)
 
 
-def check_last(folder: Path) -> None:
-    last = load_checkpoint(folder / 'runs' / 'exp' / 'weights' / 'last.safetensors')
+def epoch_of(folder: Path) -> int:
+    """The last epoch saved, by a checkpoint that is whole; results.csv has the epochs up to there."""
+    last = load_checkpoint(folder / LAST)
     assert last.epoch >= 0
     assert all(np.isfinite(array).all() for array in (last.ema | last.state).values())
     assert last.optimizer['state']
+    rows = [row.split(',') for row in (folder / 'runs' / 'exp' / 'results.csv').read_text().splitlines()[1:]]
+    assert len({len(row) for row in rows}) == 1
+    # Its row comes before its checkpoint.
+    assert [int(row[0]) for row in rows] in (list(range(last.epoch + 1)), list(range(last.epoch + 2)))
+    return last.epoch
 
 
 def test_a_run_from_another_folder(tiny, tmp_path):
@@ -103,29 +115,37 @@ def test_bad_input_is_one_line_and_an_exit_code(tmp_path, words, code, said):
     assert not (tmp_path / 'runs').exists()
 
 
-def test_killed_at_any_moment_it_leaves_a_whole_checkpoint(tiny, tmp_path):
-    for number, seconds in enumerate(np.random.default_rng(0).uniform(0, 0.6, 3)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with training(tiny, folder) as process:
+def test_killed_at_any_moment_it_goes_on(tiny, tmp_path):
+    words: tuple[str, ...] = ()
+    epoch = -1
+    for seconds in np.random.default_rng(0).uniform(0, 0.6, 3):
+        with training(tiny, tmp_path, *words) as process:
             loaders = children(process)
             time.sleep(seconds)
             process.kill()
             process.wait()
-        check_last(folder)
-        lines = (folder / 'runs' / 'exp' / 'results.csv').read_text().splitlines()
-        assert len({line.count(',') for line in lines}) == 1
-        assert len(loaders) == 2
+        assert epoch_of(tmp_path) > epoch
+        epoch, words = epoch_of(tmp_path), ('--resume', 'runs/exp')
+        assert loaders  # one for each core, two at most
         assert wait_for(lambda pids=loaders: gone(pids), 10), 'its loader processes live on'
 
 
-def test_ctrl_c(tiny, tmp_path):
+@pytest.mark.parametrize(('number', 'word'), [(signal.SIGINT, 'Interrupted'), (signal.SIGTERM, 'Terminated')])
+def test_stopped_it_says_how_to_go_on(tiny, tmp_path, number, word):
     with training(tiny, tmp_path) as process:
         loaders = children(process)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the group
-        assert process.wait(20) == 130
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does: to all processes of the group
+        else:
+            process.send_signal(number)
+        assert process.wait(20) == 128 + number
         assert gone(loaders)
     lines = (tmp_path / 'err.txt').read_text().splitlines()
-    assert lines[-1] == 'Error: Interrupted'
+    how = re.fullmatch(rf'Error: {word} in epoch (\d+)\. To go on: python train.py (.*)', lines[-1])
+    assert how, lines[-1]
     assert not any('Traceback' in line or 'KeyboardInterrupt' in line for line in lines)
-    check_last(tmp_path)
+    epoch = epoch_of(tmp_path)
+    assert int(how[1]) - epoch in (0, 1)  # but for the epoch it was in, all is saved
+    assert how[2] == f'--resume {LAST}'
+    with training(tiny, tmp_path, *how[2].split()):
+        assert epoch_of(tmp_path) > epoch

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
+import signal
+import threading
+import time
 
 import pytest
 
-from utils.errors import DataError, UsageError, run_main
+from utils.errors import DataError, Terminated, UsageError, run_main, sigterm_as_ctrl_c
 
 
 def raises(error):
@@ -25,11 +29,34 @@ def raises(error):
         (UsageError('--img x: not a number', 'give one'), 2, 'Error: --img x: not a number. Give one'),
         (OSError(errno.ENOSPC, 'No space left on device', 'last'), 1, 'Error: last: No space left on device'),
         (KeyboardInterrupt(), 130, 'Error: Interrupted'),
+        (KeyboardInterrupt('Interrupted. Go on'), 130, 'Error: Interrupted. Go on'),
+        (Terminated(), 143, 'Error: Terminated'),
     ],
 )
 def test_one_line_and_a_code(capfd, error, code, line):
     assert run_main(raises(error), []) == code
     assert capfd.readouterr().err == line + '\n'
+
+
+def test_sigterm_raises_where_asked_for():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), sigterm_as_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_leaves_sigterm_alone():
+    seen, before = [], signal.getsignal(signal.SIGTERM)
+
+    def look():
+        with sigterm_as_ctrl_c():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [before]
 
 
 def test_out_of_memory_names_the_mend(capfd):

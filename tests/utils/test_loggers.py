@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from utils.callbacks import Callbacks
-from utils.loggers import RESULT_COLUMNS, Loggers
+from utils.loggers import BEST_COLUMNS, RESULT_COLUMNS, Loggers
 from utils.loggers.csv_log import CsvLog
 from utils.loggers.tensorboard import TensorBoardLog
 from utils.paths import ROOT
@@ -87,6 +87,14 @@ def test_a_run_leaves_csv_and_events(tmp_path):
     assert (image.width, image.height) == (12, 8)
     assert image.encoded_image_string == (tmp_path / 'results.png').read_bytes()
     assert b'|lr0|0.01|' in events.Tensors('params/text_summary')[0].tensor_proto.string_val[0]
+
+
+def test_a_resumed_run_logs_the_best_of_the_epochs_before(tmp_path):
+    loggers = Loggers(tmp_path, ['tb'], best=(3, 0.1, 0.2, 0.3, 0.4))
+    loggers.on_fit_epoch_end(VALUES, 4, 0.9, 0.8)
+    loggers.on_train_end(tmp_path / 'last', tmp_path / 'best', 4, VALUES[3:10])
+    events = read_events(tmp_path)
+    assert [events.Scalars(name)[0].value for name in BEST_COLUMNS] == pytest.approx([3, 0.1, 0.2, 0.3, 0.4])
 
 
 def test_events_are_on_disk_before_the_file_is_closed(tmp_path):

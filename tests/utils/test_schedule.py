@@ -101,6 +101,15 @@ def test_early_stopping_waits_from_the_best(caplog):
     assert 'best was epoch 2' in caplog.messages[-1]
 
 
+@pytest.mark.parametrize(('epoch', 'stopped', 'possible'), [(2, False, False), (3, False, True), (4, True, True)])
+def test_early_stopping_goes_on_from_a_stored_state(epoch, stopped, possible):
+    stopper = EarlyStopping(patience=2)
+    assert stopper.resume(epoch, best_epoch=2, best_fitness=0.3) is stopped
+    assert stopper.possible_stop is possible
+    assert stopper(epoch + 1, 0.29) is possible
+    assert not stopper(epoch + 1, 0.3)
+
+
 def test_patience_0_never_stops():
     stopper = EarlyStopping(patience=0)
     assert not any(stopper(epoch, -epoch) for epoch in range(1000))

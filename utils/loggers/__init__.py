@@ -29,13 +29,14 @@ class Loggers:
     Args:
         save_dir: the run's folder.
         include: which loggers, of LOGGERS.
+        best: the numbers of BEST_COLUMNS so far, when a run is resumed.
     """
 
-    def __init__(self, save_dir: str | Path, include: Sequence[str] = LOGGERS) -> None:
+    def __init__(self, save_dir: str | Path, include: Sequence[str] = LOGGERS, best: Sequence[float] = ()) -> None:
         self.save_dir = Path(save_dir)
         self.csv = CsvLog(self.save_dir / 'results.csv', RESULT_COLUMNS) if 'csv' in include else None
         self.tb = TensorBoardLog.open(self.save_dir) if 'tb' in include else None
-        self.best: list[float] = []
+        self.best = list(best)
 
     def on_fit_epoch_end(self, values: Sequence[float], epoch: int, best_fitness: float, fitness: float) -> None:
         """Write an epoch's numbers.
