@@ -29,6 +29,7 @@ HOMES = {
     'utils.coco': 'coco80_to_coco91_class save_one_json evaluate_json',
     'utils.evaluate': 'save_one_txt',
     'utils.anchors': 'check_anchor_order check_anchors kmean_anchors',
+    'utils.autobatch': 'check_train_batch_size autobatch',
     'utils.optim': 'smart_optimizer',
     'utils.schedule': 'one_cycle EarlyStopping',
     'utils.ema': 'ModelEMA',
