@@ -205,7 +205,9 @@ def build_model(run: Run) -> None:
     from utils.optim import freeze
     from utils.train_state import trained_model
 
-    opt, anchors = run.opt, run.hyp.get('anchors') or None  # 0: the model's own
+    opt = run.opt
+    # Their number makes placeholders that AutoAnchor replaces; 0, or no AutoAnchor: the model's own.
+    anchors = None if opt.noautoanchor else run.hyp.get('anchors') or None
     if run.checkpoint:
         run.model = trained_model(run)
     elif opt.weights:

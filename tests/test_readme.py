@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 # What sets the machine up, which a test must not do again; what they name is checked below.
 SETUP = ('make ', 'python3.10 -m venv', 'pip install', 'python -m utils.runtime', '. .venv/bin/activate')
-ELSEWHERE = ('tensorboard', 'python -m utils.data.fetch')  # a server; downloads, run by tests/utils/data/test_fetch.py
+# A server; downloads (tests/utils/data/test_fetch.py); a run that was stopped (tests/test_resume.py).
+ELSEWHERE = ('tensorboard', 'python -m utils.data.fetch', 'python train.py --resume')
 
 
 def commands() -> list[str]:

@@ -199,7 +199,12 @@ def test_anchors_that_do_not_fit_are_replaced_unless_asked_not_to(tiny, tmp_path
 
 def test_number_of_anchors_from_the_hyper_parameters(tiny):
     assert prepare(tiny, hyp={'anchors': 2}).model.detect.na == 2
-    own = prepare(tiny, hyp={'anchors': 0}, noautoanchor=True).model.detect.anchors.numpy()
+
+
+@pytest.mark.parametrize('anchors', [0, 2])
+def test_without_autoanchor_the_models_own_anchors_stay(tiny, anchors):
+    """Their number alone would leave the placeholders that AutoAnchor is to replace."""
+    own = prepare(tiny, hyp={'anchors': anchors}, noautoanchor=True).model.detect.anchors.numpy()
     np.testing.assert_allclose(own[0, 0] * 8, [10, 13])
 
 

@@ -67,13 +67,15 @@ def _count_in_groups(b: Builder, x: Value, y: Value, whole: Statistics) -> bool:
 
     oneDNN adds up a channel's numbers one after another in float32: over 16 maps of 160 x 160 the variance is off by
     5e-5 of its value, and what comes out of the network by 3e-4. Groups of pixels that count as channels of their own
-    make the sums short; they are joined in float64. What that norm writes to `y` is not used.
+    make the sums short; they are joined in float64. What that norm writes to `y` is not used. With one thread, whose
+    sums are the longest, groups of 256 keep the gradient norm within 2e-5 of the reference's; groups of 2048 miss it
+    by 2e-3 after three steps.
     """
     n, c, h, w = x.shape
-    if n * h * w <= 8192:
+    if n * h * w <= 2048:
         return False
     groups = 1
-    while n * h * w // groups > 2048 and h * w % (2 * groups) == 0 and groups * c < 2048:
+    while n * h * w // groups > 256 and h * w % (2 * groups) == 0 and groups * c < 8192:
         groups *= 2
     if groups == 1:
         return False
