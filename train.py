@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.distributed import world_size
 from utils.errors import UsageError, run_main
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
@@ -454,6 +455,8 @@ def close(run: Run) -> None:
 
 def start_training(opt: TrainOptions, callbacks: Callbacks | None = None) -> tuple:
     """Train once, or with --evolve once a generation; returns the results of the best."""
+    if world_size() > 1:
+        raise UsageError(f'{world_size()} processes: only one can train so far', 'start without the launcher')
     if opt.evolve is None:
         return train(opt, callbacks)
     from utils.evolve import evolve

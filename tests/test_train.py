@@ -449,3 +449,11 @@ def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path, capsys, change, co
 def test_an_option_that_python_gets_wrong_is_refused():
     with pytest.raises(UsageError, match='epoch: no such option. Did you mean epochs'):
         train.run(epoch=3)
+
+
+def test_several_processes_are_refused(tiny, tmp_path, monkeypatch):
+    """They would train side by side, each on its own."""
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(UsageError, match='2 processes: only one can train so far'):
+        train.run(**tiny.options(tmp_path))
+    assert not list(tmp_path.iterdir())
