@@ -302,7 +302,7 @@ def test_no_generations(tmp_path, number):
 def test_it_is_for_one_process(tmp_path, monkeypatch):
     monkeypatch.setenv('WORLD_SIZE', '2')
     with pytest.raises(UsageError, match='one of 2. Start without a launcher'):
-        train.run(project=tmp_path / 'runs', evolve=2)
+        evolve(options(tmp_path, evolve=2), Fake())
 
 
 def test_it_goes_on_by_name_and_not_by_resume(tmp_path):
