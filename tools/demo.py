@@ -15,7 +15,7 @@ from pathlib import Path
 from utils.errors import run_main
 from utils.paths import ROOT
 
-TRAINING = {'imgsz': 160, 'batch_size': 16, 'epochs': 42, 'optimizer': 'AdamW', 'noval': True, 'cache': 'ram'}
+TRAINING = {'imgsz': 160, 'batch_size': 16, 'epochs': 46, 'optimizer': 'AdamW', 'noval': True, 'cache': 'ram'}
 
 # The recipe is made for hundreds of thousands of steps, and this run has about a thousand. Warming up for the whole of
 # it makes the learning rate rise and fall in one arc, a quarter of lr0 at its top (the one-cycle policy,
