@@ -98,6 +98,7 @@ class Run:
     start_epoch: int = 0
     over: bool = False  # resumed after the epoch that was the last one
     resumable: bool = False  # last is there and not yet stripped
+    best_saved: bool = False  # best is there and this run's
 
     @property
     def nc(self) -> int:
@@ -408,6 +409,7 @@ def save(run: Run, fit: float) -> None:
     check_finite(checkpoint, run.last)
     if fit == run.stopper.best_fitness:
         save_checkpoint(run.best, checkpoint)
+        run.best_saved = True
     if run.opt.save_period > 0 and run.epoch % run.opt.save_period == 0:
         save_checkpoint(run.folder / 'weights' / f'epoch{run.epoch}.safetensors', checkpoint)
     save_checkpoint(run.last, checkpoint)
@@ -425,7 +427,7 @@ def finish(run: Run) -> tuple:
     from utils.coco import is_coco
     from utils.plots import plot_results
 
-    if run.best.exists():
+    if run.best_saved:  # not just there: with --exist-ok it may be an older run's
         LOGGER.info(f'\nValidating {run.best}...')
         coco = is_coco(run.data)
         run.results, _, _ = val.run(
@@ -437,9 +439,8 @@ def finish(run: Run) -> tuple:
     if not run.opt.noplots:
         plot_results(run.folder / 'results.csv')
     run.resumable = False
-    for path in (run.best, run.last):
-        if path.exists():
-            strip_optimizer(path)
+    for path in (run.best, run.last) if run.best_saved else (run.last,):
+        strip_optimizer(path)
     run.callbacks.run('on_train_end', run.last, run.best, run.epoch, run.results)
     LOGGER.info(f'Results saved to {colorstr("bold", str(run.folder))}')
     return run.results

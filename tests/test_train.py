@@ -227,6 +227,18 @@ def test_nosave_and_noval_leave_it_to_the_last_epoch(tiny, tmp_path):
     assert all(float(cell) > 0 for cell in last[8:11])
 
 
+def test_an_older_best_in_the_folder_is_left_alone(tiny, tmp_path, marks):
+    """--exist-ok --nosave, and a last epoch that is not the best: the folder's best is another run's."""
+    older = tmp_path / 'exp' / 'weights' / 'best.safetensors'
+    older.parent.mkdir(parents=True)
+    older.write_bytes(b'an older run')
+    marks.maps = [0.3, 0.2]
+    train.run(**tiny.options(tmp_path, epochs=2, nosave=True, exist_ok=True))
+    assert older.read_bytes() == b'an older run'
+    assert len(marks.models) == 2  # nothing but the epochs was evaluated
+    assert load_checkpoint(older.with_name('last.safetensors')).epoch == -1
+
+
 # Best, patience, seed -------------------------------------------------------------------------------------------------
 
 

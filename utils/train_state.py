@@ -132,6 +132,7 @@ def restore(run: Any) -> None:
     checkpoint, saved = run.checkpoint, run.checkpoint.trainer
     run.folder = Path(os.path.normpath(checkpoint.path.parent / '..'))
     run.epoch, run.start_epoch, run.resumable = checkpoint.epoch, checkpoint.epoch + 1, True
+    run.best_saved = run.best.exists()
     load_state(run.ema.ema, checkpoint.ema, checkpoint.path)
     run.ema.updates = checkpoint.ema_updates
     optimizer_from_numpy(run.optimizer, checkpoint.optimizer)

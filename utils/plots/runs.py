@@ -15,6 +15,7 @@ from utils.plots.labels import hist2d
 
 # Column numbers of results.csv in the order of its ten panels: training losses, P, R, validation losses, mAPs.
 RESULT_PANELS = (1, 2, 3, 4, 5, 8, 9, 10, 6, 7)
+EVALUATION = list(range(4, 11))  # columns of results.csv that come of an evaluation
 N_RESULTS = 7  # columns of evolve.csv before its hyper-parameters
 
 
@@ -36,9 +37,11 @@ def plot_results(file: str | Path = 'path/to/results.csv', dir: str | Path = '')
 
     figure, axes = new_figure(2, 5, (12, 6))
     for table, path in zip(tables, files):
-        epochs = table.iloc[:, 0]
+        # Epochs that --noval left without an evaluation have zeros in all of its columns.
+        evaluated = (table.iloc[:, EVALUATION] != 0).any(axis=1)
         for ax, column in zip(axes.flat, RESULT_PANELS):
-            ax.plot(epochs, table.iloc[:, column], marker='.', label=path.stem, linewidth=2, markersize=8)
+            rows = table[evaluated] if column in EVALUATION else table
+            ax.plot(rows.iloc[:, 0], rows.iloc[:, column], marker='.', label=path.stem, linewidth=2, markersize=8)
             ax.set_title(table.columns[column], fontsize=12)
     if len(files) > 1:
         axes[0, 1].legend()

@@ -20,7 +20,7 @@ PANELS = [
 def write_results(path, epochs, factor=1.0):
     log = CsvLog(path, RESULT_COLUMNS)
     for epoch in range(epochs):
-        log.write(epoch, [factor * (column + 1) * epoch for column in range(13)])
+        log.write(epoch, [factor * (column + 1) * (epoch + 1) for column in range(13)])
 
 
 def test_results_are_ten_panels_by_epoch(tmp_path, drawn, look):
@@ -29,8 +29,19 @@ def test_results_are_ten_panels_by_epoch(tmp_path, drawn, look):
     assert look(tmp_path / 'results.png').std() > 10
     axes = drawn['results.png'].axes
     assert [ax.get_title() for ax in axes] == PANELS
-    assert axes[0].lines[0].get_xydata().tolist() == [[0, 0], [1, 1], [2, 2]]
-    assert axes[8].lines[0].get_ydata().tolist() == [0, 6, 12]
+    assert axes[0].lines[0].get_xydata().tolist() == [[0, 1], [1, 2], [2, 3]]
+    assert axes[8].lines[0].get_ydata().tolist() == [6, 12, 18]
+
+
+def test_epochs_without_an_evaluation_are_left_out_of_its_panels(tmp_path, drawn):
+    log = CsvLog(tmp_path / 'results.csv', RESULT_COLUMNS)
+    for epoch in range(4):
+        log.write(epoch, [1.0] * 3 + [0.5 * (epoch == 3)] * 7 + [0.01] * 3)
+    plot_results(tmp_path / 'results.csv')
+    lines = {ax.get_title(): ax.lines[0] for ax in drawn['results.png'].axes}
+    assert lines['train/cls_loss'].get_xydata().tolist() == [[0, 1], [1, 1], [2, 1], [3, 1]]
+    for title in ('metrics/recall', 'val/cls_loss', 'metrics/mAP_0.5:0.95'):
+        assert lines[title].get_xydata().tolist() == [[3, 0.5]]
 
 
 def test_several_results_of_a_folder_are_drawn_over_each_other(tmp_path, drawn):
