@@ -61,7 +61,7 @@ class DetectOptions:
     hide_labels: bool = option(False, help='draw boxes without class names')
     hide_conf: bool = option(False, help='draw class names without confidences')
     half: bool = option(False, help='half precision (GPU only)')
-    vid_stride: int = option(1, help='take every so manieth frame of videos')
+    vid_stride: int = option(1, help='take every Nth frame of videos')
 
 
 @dataclass
