@@ -15,10 +15,10 @@ from utils.errors import DataError
 from utils.paths import atomic_folder, locked, read_yaml, write_yaml
 
 NAMES = ('circle', 'square', 'triangle', 'star')
-VERSION = 2  # of the drawing: to be raised when the same seed gives other pictures
+VERSION = 3  # of the drawing: to be raised when the same seed gives other pictures
 
 _STREAMS = {'train': 0, 'val': 1, 'unseen': 2}  # of random numbers: no picture of one split occurs in another
-_VISIBLE = 0.4  # share of a shape that must be seen; whatever would cover more is not drawn
+_VISIBLE = 0.5  # share of a shape that must be seen; whatever would cover more is not drawn
 _SMALLEST = 8  # pixels: least side of a label
 _SUBPIXEL = 4  # bits after the point in OpenCV's drawing
 
@@ -153,10 +153,10 @@ def _outline(rng: np.random.Generator, kind: int, size: int, middle: np.ndarray)
     angles = np.arange(corners) * 2 * np.pi / corners
     radii = np.where(np.arange(corners) % 2, 0.45, 1.0) if NAMES[kind] == 'star' else np.ones(corners)
     points = np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1)
-    points = _turn(points, rng.uniform(0, 2 * np.pi)) * [1, rng.uniform(0.75, 1)]  # foreshortened
+    points = _turn(points, rng.uniform(0, 2 * np.pi)) * [1, rng.uniform(0.85, 1)]  # foreshortened
     points = _turn(points, rng.uniform(0, 2 * np.pi))
-    radius = size * np.exp(rng.uniform(np.log(0.06), np.log(0.24)))
-    return points * radius + np.clip(middle, 0.03 * size, 0.97 * size)
+    radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.24)))
+    return points * radius + np.clip(middle, 0.06 * size, 0.94 * size)
 
 
 def _turn(points: np.ndarray, angle: float) -> np.ndarray:
