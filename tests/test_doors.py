@@ -12,8 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = {'train', 'val', 'detect', 'export', 'hubconf'}
 ROOMS = ('models', 'utils', 'benchmarks', 'tools')
-LEAVES = {'utils.errors', 'utils.paths', 'utils.log'}  # anyone may use these
+LEAVES = {'utils.errors', 'utils.paths', 'utils.log', 'utils.shared_arrays'}  # anyone may use these
 NETWORK_MAY_USE = LEAVES | {'utils.boxes', 'utils.nms', 'utils.imgsz'}
+# Around the network: what opens weights of any kind, and what takes anything like a picture and gives results.
+AROUND = {'models.backend', 'models.autoshape', 'models.detections'}
 MAY_IMPORT = {'train': {'val'}, 'tools.demo': {'train', 'val', 'detect'}}
 
 
@@ -56,8 +58,9 @@ def test_doors(name):
     used = imports(name) - {name}
     scripts = {module for module in used if module in SCRIPTS}
     assert scripts <= MAY_IMPORT.get(name, set()), f'{name} imports a script'
-    if name.startswith('models') and name != 'models.yolo':
+    if name.startswith('models') and name not in AROUND | {'models.yolo'}:
         assert {m for m in used if m.startswith('utils.')} <= NETWORK_MAY_USE
+        assert not used & AROUND, 'the network knows nothing of what is around it'
     if name.startswith('utils.data'):
         assert not {m for m in used if m.startswith('models')}, 'the data path knows nothing of models'
     if name.startswith('utils'):

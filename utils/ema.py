@@ -6,8 +6,11 @@ import math
 from collections.abc import Collection
 from copy import deepcopy
 
+import numpy as np
 import oneflow as torch
 from oneflow import nn
+
+from utils.shared_arrays import SharedArrays
 
 
 class ModelEMA:
@@ -25,6 +28,7 @@ class ModelEMA:
     def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000, updates: int = 0) -> None:
         self.ema = deepcopy(model).eval()
         self.decay, self.tau, self.updates = decay, tau, updates
+        self._arrays = SharedArrays()
         for parameter in self.ema.parameters():
             parameter.requires_grad = False
 
@@ -32,11 +36,16 @@ class ModelEMA:
         """Move the average towards the model; whole-number entries (counters) stay as they were."""
         self.updates += 1
         decay = self.decay_at(self.updates)
-        with torch.no_grad():
-            current = model.state_dict()
-            for name, average in self.ema.state_dict().items():
-                if average.is_floating_point():
-                    average.mul_(decay).add_(current[name].detach() * (1 - decay))
+        averages, current = _places(self.ema), _places(model)
+        if next(model.parameters()).device.type == 'cpu':
+            # Some 350 small tensors: as operations of OneFlow's they take ten times as long.
+            for average, value in zip(self._arrays.fetch(averages), self._arrays.fetch(current)):
+                average *= np.float32(decay)
+                average += np.float32(1 - decay) * value
+        else:
+            with torch.no_grad():
+                for (layer, name), (other, _) in zip(averages, current):
+                    getattr(layer, name).mul_(decay).add_(getattr(other, name).detach() * (1 - decay))
 
     def decay_at(self, updates: int) -> float:
         """The decay of the update with that number, counted from 1."""
@@ -50,3 +59,13 @@ class ModelEMA:
             hidden = name.startswith('_') or name == 'training' or name in exclude
             if not hidden and (not include or name in include):
                 setattr(self.ema, name, value)
+
+
+def _places(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where the entries of a model's state are that are no whole numbers: layer and name."""
+    return [
+        (layer, name)
+        for layer in model.modules()
+        for name, tensor in (*layer._parameters.items(), *layer._buffers.items())
+        if tensor is not None and name not in layer._non_persistent_buffers_set and tensor.is_floating_point()
+    ]

@@ -17,8 +17,8 @@ from models.cpu.dnnl import Dnnl, DnnlError, load
 from models.cpu.lower import UnknownLayer
 from models.cpu.network import Network
 from models.cpu.plan import aligned
-from models.cpu.shared import SharedArrays
 from utils.log import LOGGER
+from utils.shared_arrays import SharedArrays
 
 PLANS = 24  # kept for one model: --multi-scale takes eleven sizes, and an epoch's last batch may be smaller
 

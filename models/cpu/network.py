@@ -14,7 +14,7 @@ from models.cpu.builder import Builder
 from models.cpu.dnnl import Dnnl
 from models.cpu.lower import lower
 from models.cpu.plan import aligned
-from models.cpu.shared import SharedArrays
+from utils.shared_arrays import SharedArrays
 
 BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')  # of a batch norm
 
