@@ -63,6 +63,10 @@ class TrainOptions:
     freeze: list = option([0], nargs='+', type=int, help='layers not to train: 10 means the first ten; or name each')
     save_period: int = option(-1, help='keep a checkpoint every so many epochs')
     seed: int = option(0, help='seed of all random streams')
+    loggers: list = option(
+        None, nargs='+', choices=['csv', 'tensorboard', 'wandb', 'clearml', 'comet'],
+        help='where to log besides results.csv; by default tensorboard and what the environment asks for',
+    )  # fmt: skip
     local_rank: int = option(
         -1, '--local_rank', '--local-rank', help='ignored: the launcher tells it through the environment'
     )
@@ -182,6 +186,8 @@ def start(opt: TrainOptions, callbacks: Callbacks | None) -> Run:
 
 def check_options(opt: TrainOptions) -> None:
     """Refuse what can't work before anything is read or written; paths become text, as files store them."""
+    from utils.loggers.choice import check_loggers
+
     for name in ('weights', 'cfg', 'data', 'hyp', 'project', 'name'):
         value = getattr(opt, name)
         setattr(opt, name, str(value).strip() if isinstance(value, (str, Path)) else value)
@@ -196,6 +202,7 @@ def check_options(opt: TrainOptions) -> None:
             )
     if not 0 <= opt.label_smoothing < 1:
         raise UsageError(f'--label-smoothing {opt.label_smoothing}: out of range', 'it has to lie in 0 to 1')
+    check_loggers(opt.loggers)
 
 
 def build_model(run: Run) -> None:
@@ -290,7 +297,7 @@ def open_folder(run: Run) -> None:
         (run.folder / 'weights').mkdir(exist_ok=True)
         write_yaml(run.folder / 'hyp.yaml', run.hyp)
         write_yaml(run.folder / 'opt.yaml', asdict(run.opt) | {'save_dir': str(run.folder)})
-    run.callbacks.register_all(Loggers(run.folder, best=run.best_results))
+    run.callbacks.register_all(Loggers(run.folder, run.opt.loggers, run.best_results, run.start_epoch))
     run.callbacks.run('on_params_update', asdict(run.opt) | run.hyp)
     if not (run.opt.noplots or resumed):
         plot_labels(np.concatenate(run.dataset.labels), run.names, run.folder)

@@ -16,6 +16,7 @@ import pytest
 import train
 import val
 from tests.tiny import SIZE, UNSEEN, Tiny, logged_lines, make_tiny
+from tests.utils.loggers import stand_ins
 from utils.callbacks import HOOKS, Callbacks
 from utils.checkpoint import load_checkpoint
 from utils.errors import TrainingError, UsageError, run_main
@@ -150,7 +151,31 @@ def test_tensorboard_has_the_numbers(finished):
     events = EventAccumulator(str(finished.folder)).Reload()
     losses = [float(row[1]) for row in rows_of(finished.folder)[1:]]
     assert [event.value for event in events.Scalars('train/box_loss')] == pytest.approx(losses, rel=1e-3)
-    assert 'results' in events.Tags()['images']
+
+
+def test_tensorboard_has_the_pictures_and_the_graph(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(finished.folder)).Reload()
+    pictures = {path.stem for path in finished.folder.iterdir() if path.suffix in {'.jpg', '.png'}}
+    assert set(events.Tags()['images']) == pictures
+    steps = [events.Images(name)[0].step for name in ('labels', 'train_batch1', 'train_batch2', 'results')]
+    assert steps == [0, 0, 1, 2]
+    assert events.Graph().node[-1].name == 'head/24_Detect'
+
+
+def test_loggers(tiny, tmp_path, monkeypatch):
+    """Those asked for hear of the run, the others do not."""
+    asked, other = stand_ins.install(monkeypatch, 'wandb'), stand_ins.install(monkeypatch, 'clearml')
+    train.run(**tiny.options(tmp_path, loggers=['wandb']))
+    assert [name for name, _ in asked[:3]] == ['init', 'config.update', 'log']
+    assert dict(asked)['config.update']['d']['loggers'] == ['wandb']
+    assert asked[2][1]['data'].keys() == set(RESULT_COLUMNS)
+    assert dict(asked)['add_file']['name'] == 'best.safetensors'
+    assert asked[-1] == ('finish', {'exit_code': 0})
+    assert not other
+    assert not list((tmp_path / 'exp').glob('events*'))
+    assert read_yaml(tmp_path / 'exp' / 'loggers.yaml') == {'wandb': 'run7'}
 
 
 def test_without_plots_and_with_paths_that_are_paths(tiny, tmp_path):
@@ -445,6 +470,8 @@ def bad_model(tiny: Tiny) -> dict[str, Any]:
     ({'imgsz': 0}, 2, '--imgsz 0: too small'),
     ({'seed': -1}, 2, '--seed -1: too small'),
     ({'label_smoothing': 1.0}, 2, '--label-smoothing 1.0: out of range'),
+    ({'loggers': 'wandb'}, 1, "--loggers wandb: it is not installed. 'pip install wandb' adds it"),
+    ({'loggers': 'mlflow'}, 2, "invalid choice: 'mlflow'"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path, capsys, change, code, said):
     tiny = make_tiny(tmp_path)

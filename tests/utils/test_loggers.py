@@ -60,8 +60,8 @@ def test_csv_refuses_a_row_of_the_wrong_length(tmp_path):
 
 
 def test_a_run_leaves_csv_and_events(tmp_path):
-    cv2.imwrite(str(tmp_path / 'results.png'), np.zeros((8, 12, 3), np.uint8))
     callbacks, loggers = Callbacks(), Loggers(tmp_path)
+    cv2.imwrite(str(tmp_path / 'results.png'), np.zeros((8, 12, 3), np.uint8))
     callbacks.register_all(loggers)
     callbacks.run('on_params_update', {'lr0': 0.01})
     for epoch, fitness in enumerate([0.1, 0.3, 0.2]):
@@ -90,7 +90,7 @@ def test_a_run_leaves_csv_and_events(tmp_path):
 
 
 def test_a_resumed_run_logs_the_best_of_the_epochs_before(tmp_path):
-    loggers = Loggers(tmp_path, ['tb'], best=(3, 0.1, 0.2, 0.3, 0.4))
+    loggers = Loggers(tmp_path, ['tensorboard'], best=(3, 0.1, 0.2, 0.3, 0.4), done=4)
     loggers.on_fit_epoch_end(VALUES, 4, 0.9, 0.8)
     loggers.on_train_end(tmp_path / 'last', tmp_path / 'best', 4, VALUES[3:10])
     events = read_events(tmp_path)
@@ -119,9 +119,20 @@ def test_without_tensorboard_one_line_and_the_csv(tmp_path, monkeypatch, caplog)
     assert not list(tmp_path.glob('events*'))
 
 
-def test_only_what_is_asked_for_is_written(tmp_path):
-    Loggers(tmp_path, include=()).on_fit_epoch_end(VALUES, 0, 0.1, 0.1)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize('names', [['csv'], []])
+def test_the_csv_is_always_written(tmp_path, names):
+    Loggers(tmp_path, names).on_fit_epoch_end(VALUES, 0, 0.1, 0.1)
+    assert [file.name for file in tmp_path.iterdir()] == ['results.csv']
+
+
+def test_the_graph_is_that_of_the_first_batch(tmp_path, tiny):
+    from models.yolo import Model
+
+    loggers = Loggers(tmp_path, ['tensorboard'])
+    for iteration in range(2):
+        loggers.on_train_batch_end(Model(tiny.cfg), iteration, None, None, [])
+    nodes = [node.name for node in read_events(tmp_path).Graph().node]
+    assert nodes.count('head/24_Detect') == 1
 
 
 def test_nothing_heavy_is_imported_before_it_is_asked_for():

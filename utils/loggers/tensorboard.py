@@ -5,49 +5,59 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from utils.log import LOGGER, colorstr
+from utils.loggers.base import Log
+from utils.loggers.graph import model_graph
 
 
-class TensorBoardLog:
-    """One event file. Make it with `open`; every call's records are flushed before it returns.
+class TensorBoardLog(Log):
+    """One event file in the run's folder, where `tensorboard --logdir` finds it.
 
-    Args:
-        log_dir: the folder to write into; `tensorboard --logdir` finds the file there.
+    Every call's records are flushed before it returns.
     """
 
-    def __init__(self, log_dir: str | Path) -> None:
+    title = 'TensorBoard'
+    package = 'tensorboard'
+
+    def __init__(self, folder: str | Path, resume: str = '') -> None:
         # Imported when asked for: protobuf and TensorBoard cost a fifth of a second.
         from tensorboard.compat.proto import event_pb2, summary_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._metadata = summary_pb2.SummaryMetadata
-        folder = Path(log_dir)
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         name = f'events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.0'
         self._file = open(folder / name, 'ab')  # noqa: SIM115 (closed by close)
         self._records = RecordWriter(self._file)
         self._write(self._event(wall_time=time.time(), file_version='brain.Event:2'))
+        LOGGER.info(
+            f"{colorstr('TensorBoard: ')}start with 'tensorboard --logdir {folder.parent}', "
+            'view at http://localhost:6006/'
+        )
 
-    @classmethod
-    def open(cls, log_dir: str | Path) -> TensorBoardLog | None:
-        """A log in `log_dir`, or None and one line where TensorBoard is not installed."""
-        prefix = colorstr('TensorBoard: ')
-        try:
-            log = cls(log_dir)
-        except ImportError:
-            LOGGER.info(f"{prefix}not installed, so no events are written; 'pip install tensorboard==2.12.3' adds it")
-            return None
-        LOGGER.info(f"{prefix}start with 'tensorboard --logdir {Path(log_dir).parent}', view at http://localhost:6006/")
-        return log
+    def params(self, values: Mapping[str, Any]) -> None:
+        """A table, as text."""
+        rows = ''.join(f'|{name}|{value}|\n' for name, value in values.items())
+        self.text('params', '|name|value|\n|-|-|\n' + rows, 0)
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
+    def graph(self, model: Any) -> None:
+        """A node for each row, drawn on TensorBoard's page Graphs."""
+        self._write(self._event(wall_time=time.time(), graph_def=model_graph(model).SerializeToString()))
+
+    def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Numbers by tag."""
-        self._add([self._summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()], step)
+        self._add([self._summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()], epoch)
+
+    def pictures(self, title: str, files: Sequence[Path], epoch: int) -> None:
+        """Each by its own name."""
+        for file in files:
+            self.image_file(file.stem, file, epoch)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         """A text, shown as Markdown."""
@@ -71,8 +81,8 @@ class TensorBoardLog:
         )
         self._add([self._summary.Value(tag=tag, image=image)], step)
 
-    def close(self) -> None:
-        """Close the file; calling it twice does no harm."""
+    def close(self, finished: bool = True) -> None:
+        """Close the file."""
         self._file.close()
 
     def _add(self, values: list[Any], step: int) -> None:
