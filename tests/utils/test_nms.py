@@ -61,17 +61,26 @@ def test_equals_the_naive_definition(options, classes):
         np.testing.assert_allclose(ours, naive_nms(picture, **options), atol=1e-4)
 
 
-def test_greedy_over_30000_candidates_equals_one_by_one():
-    rng = np.random.default_rng(1)
-    boxes = xywh2xyxy(np.hstack((rng.uniform(0, 640, (30_000, 2)), rng.uniform(20, 200, (30_000, 2)))).astype('f4'))
-    group = rng.integers(0, 3, 30_000)
-    expected = []
-    alive = np.ones(len(boxes), bool)
-    for i in range(len(boxes)):
-        if alive[i] and len(expected) < 300:
+@pytest.mark.parametrize(
+    ('boxes', 'groups', 'max_det'),
+    [
+        (30_000, 3, 300),  # all groups together, stopping early
+        (3_000, 40, 3_000),  # each group alone
+        (1_500, 1, 1_000),
+        (64 + 128 + 1, 2, 193),  # blocks are full, and one is left
+        (5, 9, 2),
+    ],
+)
+def test_blocks_keep_what_one_by_one_keeps(boxes, groups, max_det):
+    rng = np.random.default_rng(boxes)
+    sides = np.hstack((rng.uniform(0, 640, (boxes, 2)), rng.uniform(20, 200, (boxes, 2))))
+    sides, group = xywh2xyxy(sides.astype(np.float32)), rng.integers(0, groups, boxes)
+    expected, alive = [], np.ones(boxes, bool)
+    for i in range(boxes):
+        if alive[i] and len(expected) < max_det:
             expected.append(i)
-            alive &= ~((box_iou(boxes[i : i + 1], boxes, eps=0)[0] > 0.6) & (group == group[i]))
-    np.testing.assert_array_equal(greedy_nms(boxes, group, 0.6, 300), expected)
+            alive &= ~((box_iou(sides[i : i + 1], sides, eps=0)[0] > 0.6) & (group == group[i]))
+    np.testing.assert_array_equal(greedy_nms(sides, group, 0.6, max_det), expected)
 
 
 def test_an_overlap_of_exactly_the_threshold_stays():
