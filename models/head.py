@@ -68,11 +68,13 @@ class Detect(nn.Module):
     def _offset(self, level: int, ny: int, nx: int, like: torch.Tensor) -> torch.Tensor:
         """(cell - 0.5) * stride as (1, 1, ny, nx, 2), x before y; the last size's is kept."""
         key = (ny, nx, str(like.device), like.dtype)  # a device itself could not be copied
-        if self._offsets.get(level, (None,))[0] != key:
+        kept, offset = self._offsets.get(level, (None, None))
+        if kept != key:
             cells = np.stack(np.meshgrid(np.arange(nx), np.arange(ny)), -1)
             offset = ((cells - 0.5) * self._strides[level]).astype(np.float32).reshape(1, 1, ny, nx, 2)
-            self._offsets[level] = key, torch.tensor(offset).to(device=like.device, dtype=like.dtype)
-        return self._offsets[level][1]
+            offset = torch.tensor(offset).to(device=like.device, dtype=like.dtype)
+            self._offsets[level] = key, offset
+        return offset  # not what is kept now: another thread may be at another size
 
     def set_strides(self, strides: Sequence[float]) -> None:
         """Take the levels' strides in pixels, and turn the anchors from pixels to grid units.

@@ -98,7 +98,7 @@ class Model(nn.Module):
             what Detect returns: raw maps in training mode, else (boxes, raw maps); with `augment` (boxes, None).
         """
         if augment:
-            return self._forward_augment(x)
+            return self.augmented(x, lambda view: self._forward_once(view)[0]), None
         if self.training and not profile and not visualize:
             maps = cpu_engine.forward(self, x)
             if maps is not None:
@@ -118,15 +118,18 @@ class Model(nn.Module):
                 visualize(x, layer.type, layer.i)
         return x
 
-    def _forward_augment(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Test-time augmentation: three passes, the second over the mirror image, rows joined in that order."""
+    def augmented(self, x: torch.Tensor, once: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Test-time augmentation: three passes, the second over the mirror image, rows joined in that order.
+
+        Args:
+            once: one pass, pictures -> boxes (b, rows, 5 + nc); this model's own, or a faster one with its weights.
+        """
         width = x.shape[3]
         passes = []
         for scale, mirror in ((1.0, False), (0.83, True), (0.67, False)):
             view = scale_img(x.flip(3) if mirror else x, scale, gs=int(self.stride.max()))
-            boxes = self._forward_once(view)[0]
-            passes.append(_unscale(boxes, scale, width if mirror else None))
-        return torch.cat(self._clip_augmented(passes), 1), None
+            passes.append(_unscale(once(view), scale, width if mirror else None))
+        return torch.cat(self._clip_augmented(passes), 1)
 
     def _clip_augmented(self, passes: list[torch.Tensor]) -> list[torch.Tensor]:
         """Drop what each end is worst at: the coarsest level of the largest pass, the finest of the smallest one.

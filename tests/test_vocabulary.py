@@ -18,6 +18,7 @@ HOMES = {
     'models.yolo': 'Model',
     'models.parse': 'parse_model',
     'models.ensemble': 'Ensemble',
+    'models.backend': 'DetectMultiBackend',
     'models.summary': 'model_info',
     'models.surgery': """fuse_conv_and_bn scale_img initialize_weights find_modules sparsity prune copy_attr""",
     'utils.boxes': """bbox_iou box_iou bbox_ioa wh_iou xyxy2xywh xywh2xyxy xywhn2xyxy xyxy2xywhn xyn2xy segment2box

@@ -119,3 +119,16 @@ def test_a_copy_is_a_model_of_its_own(detect):
     np.testing.assert_array_equal(twin(features())[0].detach().numpy(), detect(features())[0].detach().numpy())
     twin.anchors.mul_(2.0)
     assert (twin.anchors.numpy() != detect.anchors.numpy()).all()
+
+
+def test_decoding_in_several_threads_takes_each_its_own_grid(detect):
+    class Overtaken(dict):
+        """As if another thread, with pictures of another size, came between keeping a grid and taking it."""
+
+        def __setitem__(self, level, kept):
+            super().__setitem__(level, ('another size', torch.zeros(1)))
+
+    raw = torch.zeros(1, 2, 3, 4, 8)
+    expected = detect.decode(0, raw).numpy()
+    detect._offsets = Overtaken()
+    np.testing.assert_array_equal(detect.decode(0, raw).numpy(), expected)

@@ -1,0 +1,317 @@
+"""One callable over weights of any kind: our checkpoints, official .pt files, ONNX and OpenVINO exports, ensembles.
+
+    backend = load_backend('yolov5n.pt', device='cpu')  # or best.safetensors, best.onnx, best_openvino_model, a list
+    found = backend.predict(images)  # uint8 (b, 3, h, w) -> [(n, 6)]: xyxy, confidence, class
+
+`predict` is three steps, which can be taken, and timed, one by one:
+
+    x = backend.prepare(images)           # as the network takes them: on the device, 0 to 1
+    output = backend(x)                   # all rows of the network
+    found = backend.suppress(output)      # what is left of them, arrays on the host
+
+Boxes are in pixels of `images`. `backend.input_size(640)` is the (height, width) to letterbox pictures to; they may be
+smaller (letterbox's `auto`) unless `backend.imgsz` says that the file has a size of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.runners import DnnRunner, OnnxRunner, OpenVinoRunner, Runner
+from utils.downloads import attempt_download
+from utils.errors import UsageError, WeightsError
+from utils.imgsz import check_img_size, grid_size
+from utils.log import LOGGER
+from utils.nms import non_max_suppression
+
+if TYPE_CHECKING:
+    import oneflow as torch
+
+    Array = np.ndarray | torch.Tensor
+    Observer = Callable[[torch.Tensor, str, int], object]
+
+# What other programs make of a YOLOv5 network, by the end of the name.
+FOREIGN = {
+    '.torchscript': 'TorchScript', '.engine': 'TensorRT', '.mlmodel': 'Core ML', '.pb': 'TensorFlow',
+    '.tflite': 'TensorFlow Lite', '.pdmodel': 'PaddlePaddle', '_saved_model': 'TensorFlow SavedModel',
+    '_web_model': 'TensorFlow.js', '_paddle_model': 'PaddlePaddle',
+}  # fmt: skip
+KNOWN = 'give a checkpoint (.safetensors, .pt), an .onnx file, or an OpenVINO folder or .xml; export.py writes those'
+
+
+class NetworkRunner:
+    """A network of ours, run by OneFlow; on a CPU, where its weights won't change, by onnxruntime.
+
+    Args:
+        model: a `Model` or `Ensemble`, in evaluation mode.
+        frozen: its weights won't change any more.
+    """
+
+    kind, batch, imgsz = 'oneflow', None, None
+
+    def __init__(self, model: Any, device: torch.device, fp16: bool = False, frozen: bool = False) -> None:
+        from models.cpu.inference import compile_model
+
+        self.model, self.path = model.half() if fp16 else model, 'model'
+        self.names, self.stride = list(model.names), grid_size(model)
+        self.fast = compile_model(model) if frozen and device.type == 'cpu' else None
+        self.lock = threading.Lock()  # a network runs for one thread at a time: OneFlow promises nothing else
+
+    def __call__(self, x: Array, augment: bool = False, visualize: Observer | None = None) -> Array:
+        import oneflow as torch
+
+        on_cpu = isinstance(x, np.ndarray)
+        if on_cpu and self.fast and not augment and not visualize:
+            return self.fast(x)
+        x = torch.from_numpy(np.ascontiguousarray(x)) if on_cpu else x
+        with torch.no_grad():
+            if on_cpu and self.fast and augment:
+                rows = self.model.augmented(x, lambda view: torch.from_numpy(self.fast(view.numpy())))
+            else:
+                with self.lock:
+                    rows = self.model(x, augment=augment, visualize=visualize)[0]
+            return rows.numpy() if on_cpu else rows.float()
+
+
+class Backend:
+    """Weights ready to run; see the module's text for how.
+
+    Attributes:
+        names: class names; stride: what picture sides have to be multiples of.
+        kind: 'oneflow', 'onnx', 'onnx-nms', 'dnn', 'openvino' or 'openvino-nms' ('-nms' suppresses boxes itself);
+            of an ensemble its first member's.
+        imgsz, batch: the (height, width) and the batch that the file is made for; None where it takes any. Other
+            batches are run in parts.
+        device: where it runs; fp16: whether in half precision.
+        model: the network of a checkpoint, None for exported files and ensembles.
+    """
+
+    def __init__(self, members: Sequence[NetworkRunner | Runner], device: torch.device, fp16: bool = False) -> None:
+        first = members[0]
+        self.members, self.device, self.fp16 = list(members), device, fp16
+        self.kind, self.batch, self.names = first.kind, first.batch, first.names
+        self.stride = max(member.stride for member in members)
+        self.imgsz = next((member.imgsz for member in members if member.imgsz), None)
+        self.model = getattr(first, 'model', None) if len(members) == 1 and first.kind == 'oneflow' else None
+        if len(members) > 1:
+            _check_ensemble(members)
+
+    def input_size(self, imgsz: int | Sequence[int] = 640) -> list[int]:
+        """The [height, width] to prepare pictures in: `imgsz` in whole strides, or the file's own. A change is said."""
+        sides = [imgsz, imgsz] if isinstance(imgsz, int) else list(imgsz) * (3 - len(imgsz))
+        if not self.imgsz:
+            return list(check_img_size(sides, self.stride))
+        if sides != list(self.imgsz):
+            made, asked = ('x'.join(map(str, size)) for size in (self.imgsz, sides))
+            LOGGER.warning(f'WARNING: {self.members[0].path}: made for pictures of {made}, used in place of {asked}')
+        return list(self.imgsz)
+
+    def prepare(self, images: np.ndarray) -> Array:
+        """Pictures (b, 3, h, w) uint8 RGB as the network takes them: 0 to 1, an array on a CPU, a tensor on a GPU."""
+        if self.device.type == 'cpu':
+            return images.astype(np.float32) / np.float32(255)
+        from utils.device import to_input
+
+        return to_input(images, self.device, self.fp16)
+
+    def __call__(self, im: Array, augment: bool = False, visualize: Observer | None = None) -> Array | list[np.ndarray]:
+        """Run the network.
+
+        Args:
+            im: (b, 3, h, w) RGB in 0..1, an array or a tensor.
+            augment: over three scales and a mirror image; only for checkpoints.
+            visualize: called as visualize(output, layer type, row) after every layer; only for checkpoints.
+
+        Returns:
+            (b, rows, 5 + nc): xywh in pixels of `im`, objectness, class scores; an array on a CPU, a tensor on a GPU.
+            Files that suppress boxes themselves give what `suppress` gives.
+        """
+        options = {'augment': augment, 'visualize': visualize} if augment or visualize else {}
+        exported = [member.path for member in self.members if member.kind != 'oneflow']
+        if options and exported:
+            name = '--augment' if augment else '--visualize'
+            raise UsageError(f'{exported[0]}: an exported file can not {name}', 'give the checkpoint it was made from')
+        outputs = [member(self._input_of(member, im), **options) for member in self.members]
+        if len(outputs) == 1:
+            return outputs[0]
+        if all(isinstance(rows, np.ndarray) for rows in outputs):
+            return np.concatenate(outputs, 1)
+        import oneflow as torch
+
+        return torch.cat([torch.tensor(rows, device=self.device) for rows in outputs], 1)
+
+    def suppress(self, output: Array | list[np.ndarray], **options: Any) -> list[np.ndarray]:
+        """The detections of each picture, best first, (n, 6) float32: x1, y1, x2, y2 in pixels, confidence, class.
+
+        Args:
+            output: what a call gave.
+            options: those of `utils.nms.non_max_suppression`. From a file that suppresses boxes itself `conf_thres`,
+                `classes` and `max_det` take more away; its IoU and class rules are in the file.
+        """
+        if isinstance(output, list):
+            return [_choose(rows, **options) for rows in output]
+        found = non_max_suppression(output, **options)
+        return [rows if isinstance(rows, np.ndarray) else rows.cpu().numpy() for rows in found]
+
+    def predict(
+        self, images: np.ndarray, augment: bool = False, visualize: Observer | None = None, **options: Any
+    ) -> list[np.ndarray]:
+        """Prepare, run and suppress: pictures (b, 3, h, w) uint8 RGB -> [(n, 6)]; arguments as there."""
+        return self.suppress(self(self.prepare(images), augment, visualize), **options)
+
+    def warmup(self, imgsz: Sequence[int] = (1, 3, 640, 640)) -> None:
+        """Run an empty picture (b, 3, h, w), so that the first real one's time is like the others'.
+
+        Not on a CPU by OneFlow, which has nothing to prepare and would only take its time.
+        """
+        size = (*imgsz[:2], *(self.imgsz or imgsz[2:]))
+        if self.device.type != 'cpu' or any(member.kind != 'oneflow' or member.fast for member in self.members):
+            self(self.prepare(np.zeros(size, np.uint8)))
+
+    def to(self, device: torch.device | str) -> Backend:
+        """The same weights on another device. Exported files stay where they were opened."""
+        from utils.device import select_device
+
+        device = select_device(device) if isinstance(device, str) else device
+        if device == self.device:
+            return self
+        if any(member.kind != 'oneflow' for member in self.members):
+            raise UsageError(f'{self.members[0].path}: an exported file stays on its device', 'name it when loading')
+        fp16 = self.fp16 and device.type != 'cpu'
+        models = [member.model.to(device) if fp16 else member.model.float().to(device) for member in self.members]
+        frozen = [not any(p.requires_grad for p in model.parameters()) for model in models]
+        return Backend([NetworkRunner(m, device, fp16, f) for m, f in zip(models, frozen)], device, fp16)
+
+    def _input_of(self, member: NetworkRunner | Runner, im: Array) -> Array:
+        on_gpu = member.kind == 'oneflow' and self.device.type != 'cpu'
+        if on_gpu == (not isinstance(im, np.ndarray)):
+            return im
+        if not on_gpu:
+            return im.detach().cpu().numpy()
+        import oneflow as torch
+
+        return torch.tensor(im, dtype=torch.float16 if self.fp16 else torch.float32, device=self.device)
+
+
+def load_backend(
+    weights: str | Path | Sequence[str | Path],
+    device: torch.device | str | None = None,
+    dnn: bool = False,
+    data: str | Path | None = None,
+    fp16: bool = False,
+    fuse: bool = True,
+) -> Backend:
+    """Open weights of any kind, several as an ensemble; missing official files are downloaded.
+
+    Args:
+        device: a device, or what `--device` takes; None for a GPU if there is one.
+        dnn: run an .onnx file by OpenCV.
+        data: data set YAML that names the classes where the weights do not.
+        fp16: half precision; needs a GPU, and is said and left where there is none. Exports have their own.
+        fuse: fold batch norm into the convolutions of a checkpoint.
+
+    Raises:
+        WeightsError: missing, damaged, of a kind that doesn't run here, or no ensemble.
+        UsageError: no such device; `dnn` for something else.
+    """
+    from utils.device import select_device
+
+    device = select_device(device or '') if device is None or isinstance(device, str) else device
+    if fp16 and device.type == 'cpu':
+        LOGGER.warning('WARNING: --half needs a GPU; the CPU computes in float32')
+    fp16 = fp16 and device.type != 'cpu'
+    files = [weights] if isinstance(weights, (str, Path)) else list(weights)
+    if not files:
+        raise UsageError('--weights: none given', KNOWN)
+    members = [_open(file, device, dnn, fp16, fuse) for file in files]
+    for member in members:
+        if member.names is None:
+            member.names = _names(member, data)
+    return Backend(members, device, fp16)
+
+
+DetectMultiBackend = load_backend  # the original's name
+
+
+def wrap(model: Any) -> Backend:
+    """A `Model` or `Ensemble` in memory as a Backend, where it is. Its weights may go on changing."""
+    if isinstance(model, Backend):
+        return model
+    device = next(model.parameters()).device
+    return Backend([NetworkRunner(model.eval(), device)], device)
+
+
+def _open(file: str | Path, device: torch.device, dnn: bool, fp16: bool, fuse: bool) -> NetworkRunner | Runner:
+    """The runner for one file or folder."""
+    path = Path(str(file)).expanduser()
+    foreign = next((what for end, what in FOREIGN.items() if str(path).endswith(end)), None)
+    if foreign:
+        raise WeightsError(f'{file}: {foreign} does not run here', KNOWN)
+    if path.is_dir():
+        path = _openvino_file(path)
+    elif path.suffix != '.xml':
+        path = attempt_download(file)
+    if dnn and path.suffix != '.onnx':
+        raise UsageError(f'{file}: --dnn is for .onnx files', 'make one: python export.py --include onnx --weights ...')
+    if path.suffix in ('.onnx', '.xml') and not path.is_file():
+        raise WeightsError(f'{file}: no such weights file', KNOWN)
+    if path.suffix == '.onnx':
+        return _said(DnnRunner(path) if dnn else OnnxRunner(path, device.type))
+    if path.suffix == '.xml':
+        return _said(OpenVinoRunner(path))
+    from utils.checkpoint import attempt_load
+
+    runner = NetworkRunner(attempt_load(path, device, fuse=fuse), device, fp16, frozen=fuse)
+    runner.path = path
+    return runner
+
+
+def _openvino_file(folder: Path) -> Path:
+    files = sorted(folder.glob('*.xml'))
+    if len(files) != 1:
+        raise WeightsError(f'{folder}: a folder with {len(files)} .xml files, no OpenVINO model', KNOWN)
+    return files[0]
+
+
+def _said(runner: Runner) -> Runner:
+    size = 'x'.join(map(str, runner.imgsz)) if runner.imgsz else 'any size'
+    LOGGER.info(f'{runner.path}: {runner.kind}, {size}, batch {runner.batch or "of any size"}')
+    if runner.kind.endswith('-nms'):
+        LOGGER.info(f'{runner.path}: suppresses boxes itself, by the thresholds it was exported with')
+    return runner
+
+
+def _names(runner: Runner, data: str | Path | None) -> list[str]:
+    """For a file that knows no names: those of the data set, or numbers."""
+    if data:
+        from utils.data.yaml import load_data
+
+        return list(load_data(data, need=()).names)
+    return [f'class{i}' for i in range(runner.classes or 1000)]
+
+
+def _check_ensemble(members: Sequence[NetworkRunner | Runner]) -> None:
+    for member in members:
+        if member.kind.endswith('-nms'):
+            raise WeightsError(f'{member.path}: suppresses boxes itself, so it can be in no ensemble', 'export it anew')
+        if member.names != members[0].names:
+            counts = f'{len(member.names)} classes {member.names[:3]}..., the first {len(members[0].names)}'
+            raise WeightsError(f'Ensemble: {member.path} has {counts}', 'join only models of one data set')
+
+
+def _choose(
+    rows: np.ndarray, conf_thres: float = 0.25, classes: Sequence[int] | None = None, max_det: int = 300,
+    labels: Sequence[Any] = (), **_in_the_file: Any,
+) -> np.ndarray:  # fmt: skip
+    """Of the detections (n, 6) of a file that suppresses boxes itself, those that are wanted."""
+    if len(labels):
+        raise UsageError('--save-hybrid: these weights suppress boxes themselves', 'export them without --nms')
+    wanted = rows[:, 4] > conf_thres
+    if classes is not None:
+        wanted &= np.isin(rows[:, 5], classes)
+    return rows[wanted][:max_det]

@@ -1,0 +1,37 @@
+"""Inference on the CPU at speed: a network's weights as an ONNX graph, built in memory and run by onnxruntime.
+
+Plain OneFlow is the fallback, and the oracle of the tests. YOLOV5_CPU_ENGINE=0 keeps to it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from utils.errors import ConfigError
+from utils.log import LOGGER
+
+if TYPE_CHECKING:
+    from models.runners import OnnxRunner
+    from models.yolo import Model
+
+
+def compile_model(model: Model) -> OnnxRunner | None:
+    """The network as it is now, as one call: pictures (b, 3, h, w) -> rows (b, rows, 5 + nc), any batch and size.
+
+    Later changes of the model's weights do not reach it.
+
+    Returns:
+        None with YOLOV5_CPU_ENGINE=0, and, said once, for a network with layers that have no ONNX form.
+    """
+    if os.environ.get('YOLOV5_CPU_ENGINE') == '0':
+        return None
+    from models.graph.build import build_onnx
+    from models.runners import OnnxRunner
+
+    try:
+        graph = build_onnx(model, dynamic=True)
+    except ConfigError as reason:
+        LOGGER.info('Inference on plain OneFlow, which is slower on a CPU: %s', reason.message)
+        return None
+    return OnnxRunner('network', graph=graph.SerializeToString())

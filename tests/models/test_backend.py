@@ -1,0 +1,233 @@
+"""One callable over weights of any kind: all give the same boxes, and what can't be run is named."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import oneflow as torch
+import onnx
+import pytest
+
+from models.backend import Backend, DetectMultiBackend, load_backend, wrap
+from models.ensemble import Ensemble
+from tests.models.exports import CONF, NAMES, pictures, plain_rows, save_small, small_model, write_exports
+from utils.errors import UsageError, WeightsError
+from utils.nms import non_max_suppression
+
+KINDS = {
+    'checkpoint': 'oneflow', 'dynamic': 'onnx', 'fixed': 'onnx', 'half': 'onnx', 'nms': 'onnx-nms',
+    'openvino-dynamic': 'openvino', 'openvino-nms': 'openvino-nms',
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    return write_exports(tmp_path_factory.mktemp('exports'))
+
+
+@pytest.fixture(scope='module')
+def images():
+    return pictures(2, 3, 64, 96)
+
+
+def close(found, wanted, pixels=1e-2, score=1e-4):
+    assert [len(rows) for rows in found] == [len(rows) for rows in wanted]
+    for ours, theirs in zip(found, wanted):
+        np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=pixels)
+        np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=score)
+        np.testing.assert_array_equal(ours[:, 5], theirs[:, 5])
+
+
+@pytest.mark.parametrize('name', [n for n in KINDS if n != 'half'])
+def test_every_kind_finds_the_same(files, images, name):
+    backend = load_backend(files[name], 'cpu')
+    assert (backend.kind, backend.names, backend.stride, backend.fp16) == (KINDS[name], NAMES, 32, False)
+    wanted = non_max_suppression(plain_rows(small_model(), images), CONF)
+    assert min(len(rows) for rows in wanted) > 15
+    close(backend.predict(images, conf_thres=CONF), wanted)
+    fewer = [rows[np.isin(rows[:, 5], [0, 2]) & (rows[:, 4] > 0.62)][:3] for rows in wanted]
+    found = backend.predict(images, conf_thres=0.62, classes=[0, 2], max_det=3)
+    close(found, fewer)
+
+
+def test_opencv_finds_the_same(files, images):
+    backend = load_backend(files['fixed'], 'cpu', dnn=True)
+    assert (backend.kind, backend.names, backend.imgsz, backend.batch) == ('dnn', NAMES, (64, 96), 2)
+    np.testing.assert_allclose(backend(backend.prepare(images)), plain_rows(small_model(), images), atol=1e-3)
+
+
+def test_half_precision_files_take_the_same_pictures(files, images):
+    backend = load_backend(files['half'], 'cpu')
+    rows = backend(backend.prepare(images))
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, plain_rows(small_model(), images), atol=1)
+
+
+def test_steps_of_predict(files, images):
+    backend = load_backend(files['checkpoint'], 'cpu')
+    x = backend.prepare(images)
+    np.testing.assert_array_equal(x, images.astype(np.float32) / 255)
+    rows = backend(x)
+    np.testing.assert_allclose(rows, plain_rows(small_model(), images), atol=1e-3)
+    np.testing.assert_allclose(backend(torch.tensor(x)), rows, atol=1e-6)  # a tensor will do
+    for a, b in zip(backend.suppress(rows, conf_thres=CONF), backend.predict(images, conf_thres=CONF)):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize('batch', [1, 2, 3, 5])
+@pytest.mark.parametrize('name', ['fixed', 'nms'])
+def test_a_file_of_fixed_batch_takes_any(files, name, batch):
+    images = pictures(batch, 3, 64, 96, seed=batch)
+    backend = load_backend(files[name], 'cpu')
+    assert backend.batch == 2
+    wanted = non_max_suppression(plain_rows(small_model(), images), CONF)
+    close(backend.predict(images, conf_thres=CONF), wanted)
+
+
+def test_a_file_of_fixed_size_says_what_it_takes(files, messages):
+    backend = load_backend(files['fixed'], 'cpu')
+    assert backend.imgsz == (64, 96)
+    assert backend.input_size(640) == [64, 96]
+    assert 'fixed.onnx: made for pictures of 64x96, used in place of 640x640' in messages()
+    with pytest.raises(
+        UsageError, match=r'fixed.onnx: made for pictures of 64x96, got 64x64. Export it with --dynamic'
+    ):
+        backend.predict(pictures(1, 3, 64, 64))
+
+
+def test_input_sizes_are_whole_strides(files):
+    backend = load_backend(files['dynamic'], 'cpu')
+    assert (backend.imgsz, backend.batch) == (None, None)
+    assert [backend.input_size(size) for size in (64, [100], (64, 90))] == [[64, 64], [128, 128], [64, 96]]
+    assert len(backend.predict(pictures(1, 3, 96, 32), conf_thres=CONF)) == 1
+
+
+def test_augment_and_visualize_are_for_checkpoints(files, images):
+    backend = load_backend(files['checkpoint'], 'cpu')
+    x = backend.prepare(images)
+    with torch.no_grad():
+        wanted = small_model()(torch.tensor(x), augment=True)[0].numpy()
+    np.testing.assert_allclose(backend(x, augment=True), wanted, atol=1e-3)
+    seen = []
+    backend(x, visualize=lambda out, kind, row: seen.append(row))
+    assert seen == list(range(len(backend.model.model)))
+    for option in ({'augment': True}, {'visualize': print}):
+        with pytest.raises(UsageError, match=f'dynamic.onnx: an exported file can not --{next(iter(option))}'):
+            load_backend(files['dynamic'], 'cpu')(x, **option)
+
+
+def test_ensembles_join_rows_of_any_kind(files, images, tmp_path):
+    other = save_small(tmp_path / 'other.safetensors', small_model(1))
+    backend = load_backend([other, files['dynamic']], 'cpu')
+    wanted = np.concatenate([plain_rows(small_model(seed), images) for seed in (1, 0)], 1)
+    np.testing.assert_allclose(backend(backend.prepare(images)), wanted, atol=1e-3)
+    assert backend.model is None
+    for file, match in (
+        (files['nms'], 'nms.onnx: suppresses boxes itself'),
+        (save_small(tmp_path / 'x', small_model(0, ['a', 'b', 'c', 'd'])), 'Join only models of one data set'),
+    ):
+        with pytest.raises(WeightsError, match=match):
+            load_backend([other, file], 'cpu')
+
+
+def test_eight_threads_get_what_one_gets(files):
+    """Of different sizes, so that whatever is kept for a size would be the wrong one's."""
+    views = [pictures(1, 3, 32 * h, 32 * w, seed=h * w) for h in (1, 2, 3) for w in (1, 2, 3)]
+    for backend in (
+        load_backend(files['checkpoint'], 'cpu'),
+        wrap(small_model()),
+        load_backend(files['dynamic'], 'cpu'),
+    ):
+        wanted = [backend.predict(view, conf_thres=CONF)[0] for view in views]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda view: backend.predict(view, conf_thres=CONF)[0], views * 8))  # noqa: B023
+        for ours, theirs in zip(found, wanted * 8):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_model_in_memory_follows_its_weights(images):
+    model = small_model()
+    backend = wrap(model)
+    assert wrap(backend) is backend
+    assert (backend.kind, backend.names, backend.model) == ('oneflow', NAMES, model)
+    x = backend.prepare(images)
+    before = backend(x).copy()
+    with torch.no_grad():
+        model.detect.m[0].bias.add_(1.0)
+    assert np.abs(backend(x) - before).max() > 0.1
+    both = Ensemble([model, small_model(1)])
+    assert wrap(both)(x).shape[1] == 2 * before.shape[1]
+
+
+def test_to(files):
+    backend = load_backend(files['checkpoint'], 'cpu')
+    assert backend.to('cpu') is backend
+    with pytest.raises(UsageError, match='no CUDA GPU'):
+        backend.to('0')
+
+
+def test_half_on_a_cpu_is_said(files, messages):
+    assert load_backend(files['checkpoint'], 'cpu', fp16=True).fp16 is False
+    assert '--half needs a GPU; the CPU computes in float32' in messages()
+
+
+def test_names_from_the_data_where_the_file_has_none(files, tmp_path):
+    graph = onnx.load(str(files['fixed']))
+    del graph.metadata_props[:]
+    onnx.save(graph, str(tmp_path / 'bare.onnx'))
+    assert load_backend(tmp_path / 'bare.onnx', 'cpu').names == ['class0', 'class1', 'class2', 'class3']
+    (tmp_path / 'd.yaml').write_text(json.dumps({'train': 'x', 'val': 'x', 'names': ['a', 'b', 'c', 'd']}))
+    assert load_backend(tmp_path / 'bare.onnx', 'cpu', data=tmp_path / 'd.yaml').names == ['a', 'b', 'c', 'd']
+
+
+def test_warmup_runs_what_is_prepared_lazily(files, monkeypatch):
+    calls = []
+    monkeypatch.setattr(Backend, '__call__', lambda self, x: calls.append((self.kind, x.shape)))
+    for name in ('fixed', 'checkpoint'):
+        load_backend(files[name], 'cpu').warmup((1, 3, 32, 32))
+    wrap(small_model()).warmup((1, 3, 32, 32))
+    assert calls == [('onnx', (1, 3, 64, 96)), ('oneflow', (1, 3, 32, 32))]
+
+
+@pytest.mark.parametrize(('file', 'error', 'match'), [
+    ('gone.onnx', WeightsError, 'gone.onnx: no such weights file'),
+    ('gone.xml', WeightsError, 'gone.xml: no such weights file'),
+    ('gone.pt', WeightsError, 'gone.pt: no such weights file'),
+    ('a.torchscript', WeightsError, 'TorchScript does not run here. Give a checkpoint'),
+    ('a.engine', WeightsError, 'TensorRT'),
+    ('a_saved_model', WeightsError, 'SavedModel'),
+    ('empty', WeightsError, 'empty: a folder with 0 .xml files'),
+    ('bad.onnx', WeightsError, 'bad.onnx: onnxruntime can not read it'),
+    ('bad.xml', WeightsError, 'bad.xml: no OpenVINO model'),
+    ('worse.xml', WeightsError, 'worse.xml: OpenVINO can not read it'),
+    ([], UsageError, '--weights: none given'),
+])  # fmt: skip
+def test_what_can_not_be_run_is_named(tmp_path, monkeypatch, file, error, match):
+    monkeypatch.chdir(tmp_path)
+    for name in ('bad.onnx', 'bad.xml'):
+        (tmp_path / name).write_text('x')
+    (tmp_path / 'worse.xml').write_text('<net name="x" version="11"></net>')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(error, match=match):
+        load_backend(file, 'cpu')
+
+
+@pytest.mark.parametrize(('name', 'error', 'match'), [
+    ('checkpoint', UsageError, '--dnn is for .onnx files'),
+    ('dynamic', WeightsError, 'dynamic.onnx: not for --dnn'),
+    ('nms', WeightsError, 'nms.onnx: not for --dnn'),
+])  # fmt: skip
+def test_dnn_takes_fixed_onnx_files(files, name, error, match):
+    with pytest.raises(error, match=match):
+        load_backend(files[name], 'cpu', dnn=True)
+
+
+def test_known_boxes_do_not_go_with_inner_suppression(files, images):
+    with pytest.raises(UsageError, match='--save-hybrid'):
+        load_backend(files['nms'], 'cpu').predict(images, labels=[np.zeros((1, 5))] * 2)
+
+
+def test_the_originals_name(files):
+    assert DetectMultiBackend(weights=str(files['dynamic']), device=torch.device('cpu')).kind == 'onnx'

@@ -1,0 +1,59 @@
+"""What exported files tell about themselves, read as data."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from models import runners
+from models.runners import DnnRunner, OnnxRunner, Runner, read_metadata, threads
+from utils.errors import WeightsError
+
+
+@pytest.mark.parametrize(('texts', 'expected'), [
+    ({'names': '["a", "b"]', 'stride': '64'}, (['a', 'b'], 64)),
+    ({'names': "{1: 'b', 0: 'a'}", 'stride': '32'}, (['a', 'b'], 32)),  # as the original writes them
+    ({'names': '{"10": "c", "2": "b", "0": "a"}'}, (['a', 'b', 'c'], 32)),
+    ({'names': "['a']", 'stride': '8.0'}, (['a'], 32)),
+    ({}, (None, 32)),
+])  # fmt: skip
+def test_metadata(texts, expected):
+    assert read_metadata(texts, 'm.onnx') == expected
+
+
+@pytest.mark.parametrize('texts', [
+    {'names': '__import__("os").system("true")'}, {'names': '[1, 2]'}, {'names': '3'}, {'names': '["a"'},
+    {'names': '[' * 100_000}, {'stride': '"x"'}, {'stride': '0'}, {'stride': '1e9'}, {'stride': '[32]'},
+    {'names': '["' + 'a' * (1 << 20) + '"]'},
+])  # fmt: skip
+def test_bad_metadata_are_refused(texts):
+    with pytest.raises(WeightsError, match=r'm\.onnx: its '):
+        read_metadata(texts, 'm.onnx')
+
+
+def test_threads_are_shared_by_ranks(monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 1, 2, 3, 4})
+    assert threads() == 5
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert threads() == 2
+    monkeypatch.setenv('WORLD_SIZE', '8')
+    assert threads() == 1
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(runners.importlib, 'import_module', lambda name: __import__('no_such_package'))
+    with pytest.raises(WeightsError, match=r'm\.onnx: needs the package onnxruntime .*Pip install onnxruntime'):
+        OnnxRunner('m.onnx')
+
+
+def test_no_pictures_no_runner():
+    with pytest.raises(WeightsError, match='takes an input of 2 dimensions'):
+        Runner('m.onnx', [1, 10], {})
+
+
+def test_no_onnx_file(tmp_path):
+    for content in (b'x', b''):
+        (tmp_path / 'm.onnx').write_bytes(content)
+        with pytest.raises(WeightsError, match='no ONNX file'):
+            DnnRunner(tmp_path / 'm.onnx')
