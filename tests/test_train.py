@@ -178,7 +178,7 @@ def test_loggers(tiny, tmp_path, monkeypatch):
     assert read_yaml(tmp_path / 'exp' / 'loggers.yaml') == {'wandb': 'run7'}
 
 
-def test_without_plots_and_with_paths_that_are_paths(tiny, tmp_path):
+def test_noplots_and_paths_that_are_paths(tiny, tmp_path):
     train.run(**tiny.options(tmp_path) | {'data': tiny.data, 'cfg': tiny.cfg, 'project': tmp_path})
     names = {path.name for path in (tmp_path / 'exp').iterdir() if not path.name.startswith('events')}
     assert names == {'opt.yaml', 'hyp.yaml', 'results.csv', 'weights'}
@@ -189,7 +189,7 @@ def test_folders_are_numbered_unless_told_otherwise(tiny, tmp_path, monkeypatch)
     def folder(**changes: Any) -> str:
         run = train.start(make_options(train.TrainOptions, **tiny.options(tmp_path, **changes)), None)
         train.open_folder(run)
-        return run.folder.name
+        return str(run.folder.relative_to(tmp_path))
 
     assert [folder(), folder(), folder(name='mine'), folder(exist_ok=True)] == ['exp', 'exp2', 'mine', 'exp']
 
