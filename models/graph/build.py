@@ -32,6 +32,7 @@ def build_onnx(
     half: bool = False,
     opset: int = OPSET,
     nms: NMSOptions | None = None,
+    maps: bool = False,
     metadata: dict[str, Any] | None = None,
 ) -> onnx.ModelProto:
     """The graph of a model in evaluation mode, batch norms folded. The model itself stays as it is.
@@ -43,6 +44,7 @@ def build_onnx(
         half: weights, maps and input are float16; boxes are decoded in float32.
         opset: version of ONNX's operators.
         nms: put non-maximum suppression behind Detect.
+        maps: give out Detect's raw maps as well, as `map0`, `map1`, ... (b, anchors * (5 + nc), ny, nx): for losses.
         metadata: more entries for the JSON text under the key `yolov5`.
 
     Returns:
@@ -64,6 +66,8 @@ def build_onnx(
         suppress(g, out, nms)
     else:
         raise UsageError('--nms: this model does not end in Detect', 'export it without')
+    for i, raw in enumerate(g.maps if maps else ()):
+        g.output(raw, f'map{i}', ('batch', 'channels', f'height{i}', f'width{i}'), g.dtype)
     about = {
         'stride': int(model.stride.max()),
         'names': list(model.names),

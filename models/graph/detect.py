@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def rows(g: Writer, m: Detect, x: list[Value]) -> Value:
     """Feature maps (b, c, ny, nx), finest first -> boxes (b, rows, 5 + nc), float32 whatever the graph's type.
 
-    Half precision can't tell pixels apart above 1024, and not their halves above 512.
+    Half precision can't tell pixels apart above 1024, and not their halves above 512. The raw maps are noted in `g`.
     """
-    levels = [_level(g, m, i, ops.convolution(g, level, conv)) for i, (conv, level) in enumerate(zip(m.m, x))]
-    return ops.concat(g, levels)
+    g.maps = [ops.convolution(g, level, conv) for conv, level in zip(m.m, x)]
+    return ops.concat(g, [_level(g, m, i, raw) for i, raw in enumerate(g.maps)])
 
 
 def _level(g: Writer, m: Detect, level: int, raw: Value) -> Value:

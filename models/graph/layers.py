@@ -60,8 +60,9 @@ def _transposed_convolution(g: Writer, m: nn.ConvTranspose2d, x: Value) -> Value
         for n, k, s, p, d, e in zip(x.shape[2:], kernel, stride, padding, dilation, extra)
     ]
     parts = [g.numbers(ops.array(t)) for t in (m.weight, m.bias) if t is not None]
+    channels = m.weight.shape[1] * m.groups
     return g.op(
-        'ConvTranspose', x, *parts, shape=(x.shape[0], m.out_channels, *sizes), kernel_shape=kernel, strides=stride,
+        'ConvTranspose', x, *parts, shape=(x.shape[0], channels, *sizes), kernel_shape=kernel, strides=stride,
         pads=[*padding, *padding], dilations=dilation, output_padding=extra, group=m.groups,
     )  # fmt: skip
 
@@ -218,7 +219,10 @@ def _zero_pad(g: Writer, m: nn.ZeroPad2d, x: Value) -> Value:
     b, c, h, w = x.shape
     shape = b, c, *(None if n is None else n + more for n, more in ((h, top + bottom), (w, left + right)))
     pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
-    return g.op('Pad', x, pads, g.numbers(0), shape=shape, mode='constant')
+    # onnxruntime (1.23 at least) makes a Pad of zeros part of a MaxPool behind it, whose own padding is minus infinity.
+    # The smallest number that is not zero stops it, and changes no result.
+    nearly_zero = g.numbers(np.finfo(g.dtype).smallest_subnormal)
+    return g.op('Pad', x, pads, nearly_zero, shape=shape, mode='constant')
 
 
 RESIZE = {

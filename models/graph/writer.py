@@ -35,6 +35,7 @@ class Writer:
         self.constants: list[onnx.TensorProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
+        self.maps: list[Value] = []  # what Detect decodes, (b, anchors * (5 + nc), ny, nx) a level
         self._known: dict[tuple, Value] = {}  # small constants by content
         self.scope = ''  # goes before the names of what is written now
 

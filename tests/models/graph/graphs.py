@@ -9,7 +9,7 @@ import onnxruntime
 from oneflow import nn
 
 
-def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
+def randomize(module: nn.Module, seed: int = 0, gain: float = 1.4) -> nn.Module:
     """Weights, biases and statistics that are neither 0 nor 1, with outputs of moderate size. In evaluation mode."""
     rng = np.random.default_rng(seed)
     with torch.no_grad():
@@ -18,7 +18,7 @@ def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
                 continue
             shape = tuple(tensor.shape)
             fan_in = max(int(np.prod(shape[1:])), 1)
-            value = rng.standard_normal(shape) * (1.4 / np.sqrt(fan_in) if len(shape) > 1 else 0.1)
+            value = rng.standard_normal(shape) * (gain / np.sqrt(fan_in) if len(shape) > 1 else 0.1)
             if name.endswith('running_var'):
                 value = rng.uniform(0.5, 1.5, shape)
             elif len(shape) == 1 and name.endswith('weight'):
@@ -32,10 +32,15 @@ def pictures(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def run(graph: onnx.ModelProto, images: np.ndarray) -> dict[str, np.ndarray]:
-    """A graph's outputs by name, from onnxruntime."""
+    """A model's outputs by name, from onnxruntime."""
+    return run_all(graph, {'images': images})
+
+
+def run_all(graph: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same for any inputs."""
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=['CPUExecutionProvider'])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {'images': images})))
+    return dict(zip(names, session.run(names, inputs)))
 
 
 def ours(model: nn.Module, images: np.ndarray) -> np.ndarray:
