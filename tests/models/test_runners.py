@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 
+import onnx
+import onnxruntime
 import pytest
 
 from models import runners
+from models.graph.build import build_onnx
 from models.runners import DnnRunner, OnnxRunner, Runner, read_metadata, threads
+from models.yolo import Model
+from tests.models.tiny import TINY
 from utils.errors import WeightsError
 
 
@@ -57,3 +62,18 @@ def test_no_onnx_file(tmp_path):
         (tmp_path / 'm.onnx').write_bytes(content)
         with pytest.raises(WeightsError, match='no ONNX file'):
             DnnRunner(tmp_path / 'm.onnx')
+
+
+def test_activations_stay_in_the_layout_of_the_convolutions(monkeypatch, tmp_path):
+    """What onnxruntime makes of the graph has none of the operations that cost a change of layout."""
+    real, saved = onnxruntime.InferenceSession, tmp_path / 'optimized.onnx'
+
+    def session(graph, options, **more):
+        options.optimized_model_filepath = str(saved)
+        return real(graph, options, **more)
+
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', session)
+    runners.open_session('tiny', graph=build_onnx(Model(TINY).eval(), (64, 64)).SerializeToString())
+    kinds = [node.op_type for node in onnx.load(saved).graph.node]
+    assert 'QuickGelu' not in kinds
+    assert kinds.count('ReorderOutput') <= 3  # the network's end, not every layer's
