@@ -50,16 +50,19 @@ class NetworkRunner:
     Args:
         model: a `Model` or `Ensemble`, in evaluation mode.
         frozen: its weights won't change any more.
+        maps: `with_maps` will be asked for.
     """
 
     kind, batch, imgsz = 'oneflow', None, None
 
-    def __init__(self, model: Any, device: torch.device, fp16: bool = False, frozen: bool = False) -> None:
+    def __init__(
+        self, model: Any, device: torch.device, fp16: bool = False, frozen: bool = False, maps: bool = False
+    ) -> None:
         from models.cpu.inference import compile_model
 
         self.model, self.path = model.half() if fp16 else model, 'model'
         self.names, self.stride = list(model.names), grid_size(model)
-        self.fast = compile_model(model) if frozen and device.type == 'cpu' else None
+        self.fast = compile_model(model, maps) if frozen and device.type == 'cpu' else None
         self.lock = threading.Lock()  # a network runs for one thread at a time: OneFlow promises nothing else
 
     def __call__(self, x: Array, augment: bool = False, visualize: Observer | None = None) -> Array:
@@ -76,6 +79,18 @@ class NetworkRunner:
                 with self.lock:
                     rows = self.model(x, augment=augment, visualize=visualize)[0]
             return rows.numpy() if on_cpu else rows.float()
+
+    def with_maps(self, x: Array) -> tuple[Array, list[torch.Tensor]]:
+        """What a call gives, and Detect's raw maps, (b, anchors, ny, nx, 5 + nc) a level, for the loss."""
+        import oneflow as torch
+
+        on_cpu = isinstance(x, np.ndarray)
+        if on_cpu and self.fast:
+            rows, *maps = self.fast.session.run(None, {self.fast.input: x})
+            return rows, [torch.from_numpy(_by_anchor(raw, self.model.detect.na)) for raw in maps]
+        with torch.no_grad(), self.lock:
+            rows, maps = self.model(torch.from_numpy(np.ascontiguousarray(x)) if on_cpu else x)
+            return (rows.numpy() if on_cpu else rows.float()), maps
 
 
 class Backend:
@@ -145,6 +160,10 @@ class Backend:
 
         return torch.cat([torch.tensor(rows, device=self.device) for rows in outputs], 1)
 
+    def with_maps(self, im: Array) -> tuple[Array, list[torch.Tensor]]:
+        """What a call gives, and the raw maps of Detect for the loss; only of one checkpoint or `wrap`ped model."""
+        return self.members[0].with_maps(im)
+
     def suppress(self, output: Array | list[np.ndarray], **options: Any) -> list[np.ndarray]:
         """The detections of each picture, best first, (n, 6) float32: x1, y1, x2, y2 in pixels, confidence, class.
 
@@ -175,9 +194,7 @@ class Backend:
 
     def to(self, device: torch.device | str) -> Backend:
         """The same weights on another device. Exported files stay where they were opened."""
-        from utils.device import select_device
-
-        device = select_device(device) if isinstance(device, str) else device
+        device = find_device(device)
         if device == self.device:
             return self
         if any(member.kind != 'oneflow' for member in self.members):
@@ -219,9 +236,7 @@ def load_backend(
         WeightsError: missing, damaged, of a kind that doesn't run here, or no ensemble.
         UsageError: no such device; `dnn` for something else.
     """
-    from utils.device import select_device
-
-    device = select_device(device or '') if device is None or isinstance(device, str) else device
+    device = find_device(device)
     if fp16 and device.type == 'cpu':
         LOGGER.warning('WARNING: --half needs a GPU; the CPU computes in float32')
     fp16 = fp16 and device.type != 'cpu'
@@ -238,12 +253,24 @@ def load_backend(
 DetectMultiBackend = load_backend  # the original's name
 
 
-def wrap(model: Any) -> Backend:
-    """A `Model` or `Ensemble` in memory as a Backend, where it is. Its weights may go on changing."""
+def find_device(device: torch.device | str | None) -> torch.device:
+    """A device as it is; by name, as `--device` takes it; for None a GPU if there is one."""
+    from utils.device import select_device
+
+    return select_device(device or '') if device is None or isinstance(device, str) else device
+
+
+def wrap(model: Any, frozen: bool = False, maps: bool = False) -> Backend:
+    """A `Model` or `Ensemble` in memory as a Backend, where it is.
+
+    Args:
+        frozen: its weights won't change while the Backend is in use, which on a CPU makes it fast.
+        maps: `with_maps` will be asked for.
+    """
     if isinstance(model, Backend):
         return model
     device = next(model.parameters()).device
-    return Backend([NetworkRunner(model.eval(), device)], device)
+    return Backend([NetworkRunner(model.eval(), device, frozen=frozen, maps=maps)], device)
 
 
 def _open(file: str | Path, device: torch.device, dnn: bool, fp16: bool, fuse: bool) -> NetworkRunner | Runner:
@@ -302,6 +329,12 @@ def _check_ensemble(members: Sequence[NetworkRunner | Runner]) -> None:
         if member.names != members[0].names:
             counts = f'{len(member.names)} classes {member.names[:3]}..., the first {len(members[0].names)}'
             raise WeightsError(f'Ensemble: {member.path} has {counts}', 'join only models of one data set')
+
+
+def _by_anchor(raw: np.ndarray, anchors: int) -> np.ndarray:
+    """A raw map (b, anchors * (5 + nc), ny, nx) as Detect gives it: (b, anchors, ny, nx, 5 + nc)."""
+    b, channels, ny, nx = raw.shape
+    return np.ascontiguousarray(raw.reshape(b, anchors, channels // anchors, ny, nx).transpose(0, 1, 3, 4, 2))
 
 
 def _choose(

@@ -6,6 +6,7 @@ A file appears under its name only when it is complete; a broken transfer is res
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import time
 import urllib.error
@@ -137,6 +138,7 @@ def safe_download(
     retries: int = 3,
     check: Callable[[IO[bytes]], str] | None = None,
     resume: bool = False,
+    max_bytes: float = math.inf,
 ) -> Path:
     """Download to `file`, whole or not at all, with a progress bar.
 
@@ -149,15 +151,16 @@ def safe_download(
         check: given the complete temporary file, says what is wrong with its content, or ''.
         resume: keep what came of a failed or killed transfer as <file>.part, and go on from there at the next call.
             One caller at a time.
+        max_bytes: a larger file is not taken.
 
     Raises:
-        ResourceError: no network, a server's error, a wrong file, a full disk.
+        ResourceError: no network, a server's error, a wrong or too large file, a full disk.
     """
     file, problems = Path(file), []
     for address in filter(None, (url, url2)):
         try:
             with _resumable(file, address) if resume else _fresh(file) as partial:
-                _fetch(address, partial, timeout, retries, file.name)
+                _fetch(address, partial, timeout, retries, max_bytes, file.name)
                 size = partial.file.seek(0, os.SEEK_END)
                 fault = f'only {size} bytes' if size < min_bytes else check(partial.file) if check else ''
                 if fault:
@@ -279,7 +282,7 @@ def _request(url: str, headers: dict[str, str] | None = None) -> urllib.request.
     return urllib.request.Request(quoted, headers={'User-Agent': 'yolov5-oneflow', **(headers or {})})
 
 
-def _fetch(url: str, partial: _Partial, timeout: float, retries: int, name: str) -> None:
+def _fetch(url: str, partial: _Partial, timeout: float, retries: int, max_bytes: float, name: str) -> None:
     """Transfer the rest of `url`, taking a broken transfer up again where it stopped."""
     with tqdm(desc=name, unit='B', unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
         for left in range(retries, -1, -1):
@@ -287,7 +290,7 @@ def _fetch(url: str, partial: _Partial, timeout: float, retries: int, name: str)
                 response = _open(url, partial, timeout)
                 with response:
                     partial.belongs_to(url, _validator(response))
-                    _receive(response, partial.file, timeout, bar)
+                    _receive(response, partial.file, timeout, max_bytes, bar)
                 return
             except _NetworkError as problem:
                 if not (left and problem.again):
@@ -320,10 +323,13 @@ def _validator(response: http.client.HTTPResponse) -> str:
     return tag if tag and not tag.startswith('W/') else response.headers.get('Last-Modified', '')
 
 
-def _receive(response: http.client.HTTPResponse, f: IO[bytes], timeout: float, bar: tqdm) -> None:
+def _receive(response: http.client.HTTPResponse, f: IO[bytes], timeout: float, max_bytes: float, bar: tqdm) -> None:
     """Append the body to `f` and check that all of it came."""
     length = response.headers.get('Content-Length', '')
     total = f.tell() + int(length) if length.isdecimal() else None
+    too_large = _NetworkError(f'more than the {max_bytes / 1e6:.0f} MB allowed')
+    if total is not None and total > max_bytes:
+        raise too_large
     disk = os.fstatvfs(f.fileno())
     if total is not None and total - f.tell() > (free := disk.f_bavail * disk.f_frsize):
         raise ResourceError(f'{response.url}: {total / 1e6:.0f} MB, but the disk has {free / 1e6:.0f} MB free')
@@ -336,6 +342,8 @@ def _receive(response: http.client.HTTPResponse, f: IO[bytes], timeout: float, b
             raise _NetworkError(f'the transfer broke off: {problem or type(problem).__name__}', again=True) from None
         if not chunk:
             break
+        if f.tell() + len(chunk) > max_bytes:
+            raise too_large
         f.write(chunk)
         bar.update(len(chunk))
         received += len(chunk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -125,6 +126,14 @@ def _is_at(path: str | Path, handle: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(handle))
     except FileNotFoundError:
         return False
+
+
+def folder_name(name: str) -> str:
+    """A text, such as a class name, as the name of a folder: without separators, not hidden, not ..
+
+    '../x/dog' -> '__x_dog'
+    """
+    return re.sub(r'[/\\:\0]|^\.+', '_', name) or '_'
 
 
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = '', mkdir: bool = False) -> Path:

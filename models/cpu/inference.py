@@ -16,21 +16,23 @@ if TYPE_CHECKING:
     from models.yolo import Model
 
 
-def compile_model(model: Model) -> OnnxRunner | None:
+def compile_model(model: Model, maps: bool = False) -> OnnxRunner | None:
     """The network as it is now, as one call: pictures (b, 3, h, w) -> rows (b, rows, 5 + nc), any batch and size.
 
-    Later changes of the model's weights do not reach it.
+    Later changes of the model's weights do not reach it. With `maps` its session also gives Detect's raw maps.
 
     Returns:
-        None with YOLOV5_CPU_ENGINE=0, and, said once, for a network with layers that have no ONNX form.
+        None with YOLOV5_CPU_ENGINE=0, for what is no `Model`, and, said, for layers that have no ONNX form.
     """
-    if os.environ.get('YOLOV5_CPU_ENGINE') == '0':
-        return None
     from models.graph.build import build_onnx
     from models.runners import OnnxRunner
+    from models.yolo import Model
+
+    if os.environ.get('YOLOV5_CPU_ENGINE') == '0' or not isinstance(model, Model):
+        return None
 
     try:
-        graph = build_onnx(model, dynamic=True)
+        graph = build_onnx(model, dynamic=True, maps=maps)
     except ConfigError as reason:
         LOGGER.info('Inference on plain OneFlow, which is slower on a CPU: %s', reason.message)
         return None

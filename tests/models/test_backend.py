@@ -161,6 +161,23 @@ def test_a_model_in_memory_follows_its_weights(images):
     assert wrap(both)(x).shape[1] == 2 * before.shape[1]
 
 
+@pytest.mark.parametrize('engine', ['0', '1'])
+def test_raw_maps_for_the_loss(images, monkeypatch, engine):
+    monkeypatch.setenv('YOLOV5_CPU_ENGINE', engine)
+    model = small_model()
+    backend = wrap(model, frozen=True, maps=True)
+    assert bool(backend.members[0].fast) == (engine == '1')
+    x = backend.prepare(images)
+    rows, maps = backend.with_maps(x)
+    with torch.no_grad():
+        wanted, raw = model(torch.tensor(x))
+    np.testing.assert_allclose(rows, wanted.numpy(), atol=1e-3)
+    np.testing.assert_allclose(backend(x), rows)
+    assert [m.shape for m in maps] == [m.shape for m in raw]
+    for ours, theirs in zip(maps, raw):
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-3)
+
+
 def test_to(files):
     backend = load_backend(files['checkpoint'], 'cpu')
     assert backend.to('cpu') is backend

@@ -95,6 +95,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def dead(self) -> None:
         self.server.state.stop.wait(5)
 
+    def endless(self) -> None:
+        """Says no length, and sends what it has until nobody listens."""
+        self.start(200, None)
+        while not self.server.state.stop.is_set():
+            try:
+                self.wfile.write(bytes(100))
+            except OSError:
+                break
+
     def slow(self) -> None:
         self.start(200, len(BODY))
         while not self.server.state.stop.wait(0.05):
@@ -308,6 +317,15 @@ def test_too_small_and_wrong_content(server: SimpleNamespace) -> None:
     with pytest.raises(ResourceError, match='looks odd'):
         safe_download('x', f'{server.url}/a', check=lambda f: 'looks odd')
     assert here() == []
+
+
+def test_too_large(server: SimpleNamespace) -> None:
+    server.files['/a'] = b'0123456789'
+    assert safe_download('x', f'{server.url}/a', max_bytes=10).read_bytes() == b'0123456789'
+    for name in ('a', 'endless'):
+        with pytest.raises(ResourceError, match='more than the 0 MB allowed'):
+            safe_download('y', f'{server.url}/{name}', max_bytes=9)
+    assert here() == ['x']
 
 
 def test_a_full_disk(server: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

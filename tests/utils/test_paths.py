@@ -7,7 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from utils.errors import ConfigError
-from utils.paths import HYP_DIRS, MODEL_DIRS, atomic_write, find_file, increment_path, locked, read_yaml, write_yaml
+from utils.paths import (
+    HYP_DIRS,
+    MODEL_DIRS,
+    atomic_write,
+    find_file,
+    folder_name,
+    increment_path,
+    locked,
+    read_yaml,
+    write_yaml,
+)
 
 
 def test_increment_path(tmp_path):
@@ -84,3 +94,10 @@ def test_a_locked_folder_is_one_callers_at_a_time(tmp_path):
         1 / 0  # noqa: B018
     work('again')
     assert len(log) == 10
+
+
+@pytest.mark.parametrize(('name', 'folder'), [
+    ('person', 'person'), ('a cat', 'a cat'), ('../x/dog', '__x_dog'), ('..', '_'), ('a\\b:c\0', 'a_b_c_'), ('', '_'),
+])  # fmt: skip
+def test_folder_names(name, folder):
+    assert folder_name(name) == folder

@@ -1,0 +1,248 @@
+"""The Python API: anything like a picture in, Detections out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from models.backend import Backend, wrap
+from models.detections import Detections
+from utils.boxes import scale_coords
+from utils.data.images import BadPicture, check_image, read_image
+from utils.data.letterbox import letterbox
+from utils.downloads import is_url, safe_download, url2file
+from utils.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import oneflow as torch
+
+MAX_DOWNLOAD = 50e6  # bytes of a picture with an address
+
+
+class AutoShape:
+    """A detector for pictures as they come: paths, addresses, PIL images, arrays (RGB), or lists of them.
+
+        model = AutoShape(load_backend('yolov5n.pt'))
+        results = model(['a.jpg', array[..., ::-1], image], size=640)
+
+    It may be called from several threads; its attributes are for all calls.
+
+    Args:
+        model: a `Backend`, or a network in memory.
+
+    Attributes:
+        conf, iou, agnostic, multi_label, classes, max_det: of non-maximum suppression, see `utils.nms`.
+        amp: compute in mixed precision; on a GPU only.
+        names: class names; stride: of the network; backend: what runs.
+    """
+
+    conf: float = 0.25
+    iou: float = 0.45
+    agnostic: bool = False
+    multi_label: bool = False
+    classes: Sequence[int] | None = None
+    max_det: int = 1000
+    amp: bool = False
+
+    def __init__(self, model: Any) -> None:
+        self.backend: Backend = wrap(model)
+
+    @property
+    def names(self) -> list[str]:
+        return self.backend.names
+
+    @property
+    def stride(self) -> int:
+        return self.backend.stride
+
+    @property
+    def device(self) -> torch.device:
+        return self.backend.device
+
+    @property
+    def model(self) -> Any:
+        """The network; None for exported files and ensembles."""
+        return self.backend.model
+
+    def __call__(self, ims: Any, size: int | Sequence[int] = 640, augment: bool = False, profile: bool = False) -> Any:
+        """Detect.
+
+        Args:
+            ims: a picture or a list of them. Paths and http(s) addresses; PIL images; uint8 arrays or tensors RGB,
+                (h, w, 3) or (3, h, w), grey and RGBA too. Or a float tensor (b, 3, h, w) in 0..1, for the network.
+            size: pixels of the longer side that the network sees, or (height, width).
+            augment: over three scales and a mirror image.
+            profile: print the time of every layer first.
+
+        Returns:
+            Detections; for a tensor (b, 3, h, w) the network's rows (b, rows, 5 + nc) as a tensor.
+
+        Raises:
+            DataError: a picture can't be read; the message names it.
+        """
+        if _is_network_input(ims):
+            return self._rows(ims, augment, profile)
+        from utils.device import time_sync
+
+        clock = [time_sync()]
+        pictures, files = read_pictures(ims)
+        x = self.backend.prepare(self._stacked(pictures, size))
+        clock.append(time_sync())
+        if profile:
+            self._print_layer_times(x)
+        with self._precision():
+            output = self.backend(x, augment=augment)
+        clock.append(time_sync())
+        found = self.backend.suppress(
+            output, conf_thres=self.conf, iou_thres=self.iou, classes=self.classes, agnostic=self.agnostic,
+            multi_label=self.multi_label, max_det=self.max_det,
+        )  # fmt: skip
+        for rows, picture in zip(found, pictures):
+            rows[:, :4] = scale_coords(x.shape[2:], rows[:, :4], picture.shape)
+        clock.append(time_sync())
+        milliseconds = [(b - a) * 1e3 / len(pictures) for a, b in itertools.pairwise(clock)]
+        return Detections(pictures, found, files, self.names, milliseconds, x.shape)
+
+    forward = __call__
+
+    def to(self, device: torch.device | str) -> AutoShape:
+        """Move to a device: 'cpu', 'cuda:0', ..."""
+        self.backend = self.backend.to(device)
+        return self
+
+    def cpu(self) -> AutoShape:
+        return self.to('cpu')
+
+    def cuda(self, device: int = 0) -> AutoShape:
+        return self.to(f'cuda:{device}')
+
+    def eval(self) -> AutoShape:
+        """For callers of the original: it is always in evaluation mode."""
+        return self
+
+    def _stacked(self, pictures: Sequence[np.ndarray], size: int | Sequence[int]) -> np.ndarray:
+        """Pictures letterboxed to one shape, the smallest of whole strides that has room for each at its scale."""
+        if self.backend.imgsz:
+            shape = self.backend.input_size(size)
+        else:
+            longest = size if isinstance(size, int) else max(size)
+            if longest < 1:
+                raise UsageError(f'size {size}: too small', f'give a multiple of {self.stride}')
+            scales = [longest / max(p.shape[:2]) for p in pictures]
+            sides = ([p.shape[axis] * scale for p, scale in zip(pictures, scales)] for axis in (0, 1))
+            shape = [math.ceil(round(max(side), 3) / self.stride) * self.stride for side in sides]
+        boxed = [letterbox(p, shape, auto=False)[0].transpose(2, 0, 1) for p in pictures]
+        return np.ascontiguousarray(np.stack(boxed))
+
+    def _rows(self, x: torch.Tensor, augment: bool, profile: bool) -> torch.Tensor:
+        import oneflow as torch
+
+        if profile:
+            self._print_layer_times(x)
+        with self._precision():
+            rows = self.backend(x.to(self.device), augment=augment)
+        if isinstance(rows, list):
+            raise UsageError(f'{self.backend.members[0].path}: suppresses boxes itself', 'give pictures, not a tensor')
+        return torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
+
+    def _print_layer_times(self, x: Any) -> None:
+        import oneflow as torch
+
+        if self.model is None:
+            raise UsageError('profile=True: only a single checkpoint has layers to time', 'give one')
+        with torch.no_grad():
+            self.model(torch.from_numpy(x) if isinstance(x, np.ndarray) else x.to(self.device), profile=True)
+
+    def _precision(self) -> AbstractContextManager:
+        if not self.amp or self.device.type == 'cpu':
+            return nullcontext()
+        from oneflow.amp import autocast
+
+        return autocast('cuda')
+
+
+def _is_network_input(ims: Any) -> bool:
+    return getattr(ims, 'ndim', 0) == 4 and not isinstance(ims, np.ndarray) and ims.is_floating_point()
+
+
+def read_pictures(ims: Any) -> tuple[list[np.ndarray], list[str]]:
+    """One picture or a list of them, as for `AutoShape`: (h, w, 3) uint8 RGB, and file names for their results."""
+    several = isinstance(ims, (list, tuple)) or getattr(ims, 'ndim', 0) == 4
+    read = [read_picture(im, i) for i, im in enumerate(ims if several else [ims])]
+    if not read:
+        raise DataError('no pictures given')
+    pictures, files = zip(*read)
+    return list(pictures), list(files)
+
+
+def read_picture(source: Any, number: int = 0) -> tuple[np.ndarray, str]:
+    """A picture as (h, w, 3) uint8 RGB, and a file name for results: its own as .jpg, or image<number>.jpg.
+
+    Args:
+        source: as for `AutoShape`, one picture.
+
+    Raises:
+        DataError: it can't be read, or is no picture.
+    """
+    name = f'image{number}'
+    if isinstance(source, (str, os.PathLike)):
+        name = url2file(str(source)) if is_url(source) else os.fspath(source)
+        im = _download(str(source)) if is_url(source) else _read(source)
+    elif isinstance(source, Image.Image):
+        name = getattr(source, 'filename', '') or name
+        im = _from_pil(source, name)
+    else:
+        im = _from_array(source, name)
+    return im, Path(name).with_suffix('.jpg').name
+
+
+def _read(path: str | os.PathLike) -> np.ndarray:
+    import cv2
+
+    try:
+        check_image(path)  # refuses what is cut off, where OpenCV would fill it with grey
+        return np.ascontiguousarray(read_image(path)[..., ::-1])
+    except BadPicture as problem:
+        raise DataError(f'{path}: {problem}') from None
+    except (cv2.error, MemoryError):
+        raise DataError(f'{path}: too large a picture', 'scale it down or cut it') from None
+
+
+def _download(url: str) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        file = safe_download(Path(folder, url2file(url)), url, max_bytes=MAX_DOWNLOAD, error_msg='check the address')
+        try:
+            return _read(file)
+        except DataError as problem:
+            raise DataError(problem.message.replace(str(file), url), problem.mend) from None
+
+
+def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+    try:
+        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    except Exception as problem:  # it is decoded only now, and what Pillow raises on damaged files is of any kind
+        raise DataError(f'{name}: unreadable picture ({problem})') from None
+
+
+def _from_array(source: Any, name: str) -> np.ndarray:
+    """An array or tensor, grey, RGB or RGBA, channels first or last."""
+    im = source if isinstance(source, np.ndarray) else source.cpu().numpy() if hasattr(source, 'cpu') else None
+    if im is None:
+        raise DataError(f'{name}: a {type(source).__name__} is no picture', 'give a path, PIL image, array or tensor')
+    if im.dtype != np.uint8:
+        raise DataError(f'{name}: an array of {im.dtype}, not of uint8', 'give pixels as 0 to 255')
+    if im.ndim == 3 and im.shape[0] < 5:
+        im = im.transpose(1, 2, 0)
+    im = im[..., None] if im.ndim == 2 else im
+    if im.ndim != 3 or im.shape[2] not in (1, 3, 4) or not im.size:
+        raise DataError(f'{name}: an array of shape {source.shape} is no picture', 'give (h, w, 3) RGB')
+    return np.ascontiguousarray(im.repeat(3, 2) if im.shape[2] == 1 else im[..., :3])

@@ -1,0 +1,219 @@
+"""Anything like a picture in: the same boxes however it comes, and a line for what is none."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import cv2
+import numpy as np
+import oneflow as torch
+import pytest
+from PIL import Image
+
+from models import autoshape
+from models.autoshape import AutoShape, read_picture
+from models.backend import load_backend
+from tests.models.exports import CONF, NAMES, pictures, plain_rows, save_small, small_model, write_exports
+from utils.boxes import scale_coords
+from utils.errors import DataError, ResourceError, UsageError
+from utils.nms import non_max_suppression
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    made = AutoShape(load_backend(save_small(tmp_path_factory.mktemp('m') / 'm.safetensors', small_model()), 'cpu'))
+    made.conf = CONF
+    return made
+
+
+@pytest.fixture(scope='module')
+def rgb():
+    """Smooth enough to survive as a JPEG."""
+    return cv2.resize(pictures(8, 12, 3), (96, 64), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory, rgb):
+    folder = tmp_path_factory.mktemp('pictures')
+    cv2.imwrite(str(folder / 'a.png'), rgb[..., ::-1])
+    Image.fromarray(rgb.transpose(1, 0, 2)[::-1]).save(folder / 'turned.png', exif=_orientation(6))
+    (folder / 'bad.jpg').write_bytes(b'x' * 1000)
+    whole = cv2.imencode('.jpg', rgb)[1].tobytes()
+    (folder / 'cut.jpg').write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def _orientation(number):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif
+
+
+def test_rows_to_boxes_in_the_picture(model, rgb):
+    """Twice as large as the network sees it: boxes come out twice as large."""
+    large = rgb.repeat(2, 0).repeat(2, 1)
+    results = model(large, size=96)
+    assert (results.s, results.n, results.names, results.files) == ((1, 3, 64, 96), 1, NAMES, ['image0.jpg'])
+    seen = cv2.resize(large, (96, 64), interpolation=cv2.INTER_LINEAR)
+    (wanted,) = non_max_suppression(plain_rows(small_model(), seen.transpose(2, 0, 1)[None]), CONF, max_det=1000)
+    wanted[:, :4] = scale_coords((64, 96), wanted[:, :4], (128, 192))
+    assert len(wanted) > 5
+    np.testing.assert_allclose(results.xyxy[0].numpy(), wanted, atol=1e-2)
+    assert results.xyxy[0][:, 2].max() > 96
+    assert all(t > 0 for t in results.t)
+
+
+def test_however_it_comes(model, rgb, files):
+    wanted = model(rgb, size=96).xyxy[0].numpy()
+    assert len(wanted) > 5
+    opened = Image.open(files / 'a.png')
+    alpha = np.dstack([rgb, np.full((64, 96), 9, np.uint8)])
+    ways = {
+        'path': (files / 'a.png', 'a.jpg'), 'text': (str(files / 'a.png'), 'a.jpg'), 'pil': (opened, 'a.jpg'),
+        'turned': (files / 'turned.png', 'turned.jpg'), 'turned pil': (Image.open(files / 'turned.png'), 'turned.jpg'),
+        'made pil': (Image.fromarray(rgb), 'image0.jpg'), 'channels first': (rgb.transpose(2, 0, 1), 'image0.jpg'),
+        'four channels': (alpha, 'image0.jpg'), 'tensor': (torch.tensor(rgb), 'image0.jpg'),
+        'tensor first': (torch.tensor(rgb.transpose(2, 0, 1).copy()), 'image0.jpg'), 'batch': (rgb[None], 'image0.jpg'),
+        'flipped twice': (rgb[..., ::-1][..., ::-1], 'image0.jpg'),
+    }  # fmt: skip
+    for way, (source, name) in ways.items():
+        results = model(source, size=96)
+        assert results.files == [name], way
+        np.testing.assert_array_equal(results.xyxy[0].numpy(), wanted, err_msg=way)
+
+
+def test_grey_is_grey_of_any_kind(model, rgb):
+    grey = rgb[..., 0]
+    wanted = model(np.dstack([grey] * 3), size=96).xyxy[0].numpy()
+    for source in (grey, grey[..., None], grey[None], Image.fromarray(grey)):
+        np.testing.assert_array_equal(model(source, size=96).xyxy[0].numpy(), wanted)
+
+
+def test_pictures_of_a_call_share_a_shape(model, rgb, files):
+    results = model([rgb, files / 'a.png', rgb[:32, :32]], size=64)
+    assert results.s == (3, 3, 64, 64)
+    assert results.files == ['image0.jpg', 'a.jpg', 'image2.jpg']
+    assert [im.shape for im in results.ims] == [(64, 96, 3), (64, 96, 3), (32, 32, 3)]
+    assert model((rgb, rgb), size=(64, 33)).s == (2, 3, 64, 64)
+    assert model([rgb.transpose(1, 0, 2)], size=96).s == (1, 3, 96, 64)
+
+
+def test_sides_that_are_whole_strides_stay(model):
+    """810 * (640 / 1080) is 480.00000000000006."""
+    assert model(np.zeros((1080, 810, 3), np.uint8), size=640).s == (1, 3, 640, 480)
+
+
+def test_attributes_of_suppression(model, rgb):
+    model = AutoShape(model.backend)
+    model.conf = 0.5
+    every = model(rgb, size=96).xyxy[0].numpy()
+    for name, value, check in (
+        ('conf', 0.62, lambda r: len(r) == (every[:, 4] > 0.62).sum()),
+        ('classes', [0], lambda r: set(r[:, 5]) == {0}),
+        ('max_det', 2, lambda r: len(r) == 2),
+        ('agnostic', True, lambda r: 0 < len(r) < len(every)),
+        ('iou', 0.0, lambda r: 0 < len(r) < len(every)),
+    ):
+        model.conf = 0.5
+        setattr(model, name, value)
+        assert check(model(rgb, size=96).xyxy[0].numpy()), name
+        setattr(model, name, getattr(AutoShape, name))
+    model.multi_label, model.conf = True, 0.3
+    several = len(model(rgb, size=96).xyxy[0])
+    model.multi_label = False
+    assert several > len(model(rgb, size=96).xyxy[0])
+
+
+def test_a_float_tensor_goes_as_it_is(model, rgb):
+    x = torch.tensor(rgb.transpose(2, 0, 1)[None].astype(np.float32) / 255)
+    rows = model(x)
+    assert isinstance(rows, torch.Tensor)
+    np.testing.assert_allclose(rows.numpy(), plain_rows(small_model(), rgb.transpose(2, 0, 1)[None]), atol=1e-3)
+    assert model(x, augment=True).shape[1] > rows.shape[1]
+
+
+def test_augment_and_profile(model, rgb, capsys):
+    assert len(model(rgb, size=96, augment=True).xyxy[0]) != len(model(rgb, size=96).xyxy[0])
+    model(rgb, size=64, profile=True)
+    assert 'Detect' in capsys.readouterr().out
+
+
+def test_exported_files(tmp_path, rgb, model):
+    files = write_exports(tmp_path)
+    wanted = model(rgb, size=96).xyxy[0].numpy()
+    for name in ('fixed', 'nms', 'openvino-dynamic'):
+        exported = AutoShape(load_backend(files[name], 'cpu'))
+        exported.conf = CONF
+        results = exported([rgb] * 3, size=640 if name != 'openvino-dynamic' else 96)
+        assert results.s == (3, 3, 64, 96)
+        np.testing.assert_allclose(results.xyxy[2].numpy(), wanted, atol=1e-2)
+        with pytest.raises(UsageError, match='only a single checkpoint'):
+            exported(rgb, profile=True)
+    with pytest.raises(UsageError, match=r'nms\.onnx: suppresses boxes itself'):
+        AutoShape(load_backend(files['nms'], 'cpu'))(torch.zeros(1, 3, 64, 96))
+
+
+def test_a_network_in_memory(rgb):
+    network = small_model()
+    model = AutoShape(network)
+    assert (model.model, model.names, model.stride, model.device.type) == (network, NAMES, 32, 'cpu')
+    assert model.cpu().eval().to('cpu') is model
+    assert model.forward(rgb, size=96).n == 1
+    with pytest.raises(UsageError, match='no CUDA GPU'):
+        model.cuda()
+
+
+def test_threads_get_what_one_gets(model):
+    views = [pictures(32 + 16 * (i % 3), 48 + 16 * (i % 2), 3, seed=i) for i in range(24)]
+    wanted = [model(view, size=96).xyxy[0].numpy() for view in views]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda view: model(view, size=96).xyxy[0].numpy(), views))
+    for ours, theirs in zip(found, wanted):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(('source', 'match'), [
+    ('gone.jpg', 'gone.jpg: no such picture'),
+    ('bad.jpg', 'bad.jpg: not a picture'),
+    ('cut.jpg', 'cut.jpg: '),
+    (np.zeros((4, 4, 3)), 'image0: an array of float64, not of uint8. Give pixels as 0 to 255'),
+    (np.zeros((9, 9, 5), np.uint8), r'image0: an array of shape \(9, 9, 5\) is no picture'),
+    (np.zeros((0, 9, 3), np.uint8), 'is no picture'),
+    (np.zeros(9, np.uint8), 'is no picture'),
+    (None, 'image0: a NoneType is no picture'),
+    ([], 'no pictures given'),
+])  # fmt: skip
+def test_what_is_no_picture_is_named(model, files, monkeypatch, source, match):
+    monkeypatch.chdir(files)
+    with pytest.raises(DataError, match=match):
+        model(source)
+
+
+def test_a_damaged_pil_image_is_named(model, files):
+    with pytest.raises(DataError, match=r'cut\.jpg: unreadable picture'):
+        model(Image.open(files / 'cut.jpg'))
+
+
+def test_bad_sizes(model, rgb):
+    with pytest.raises(UsageError, match='size 0: too small'):
+        model(rgb, size=0)
+
+
+def test_addresses(model, rgb, files, monkeypatch):
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(files))
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, 'log_message', lambda *_: None)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f'http://127.0.0.1:{server.server_port}'
+        results = model(f'{url}/a.png?x=1', size=96)
+        np.testing.assert_array_equal(results.xyxy[0].numpy(), model(rgb, size=96).xyxy[0].numpy())
+        assert results.files == ['a.jpg']
+        with pytest.raises(DataError, match=f'{url}/bad.jpg: not a picture'):
+            read_picture(f'{url}/bad.jpg')
+        monkeypatch.setattr(autoshape, 'MAX_DOWNLOAD', 100)
+        with pytest.raises(ResourceError, match='more than the 0 MB allowed'):
+            read_picture(f'{url}/a.png')
+        server.shutdown()
