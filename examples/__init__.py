@@ -1,0 +1,1 @@
+"""Small programs around the toolkit, to start one's own from."""
