@@ -1,5 +1,5 @@
 # make setup   make .venv with all packages (once)
-# make demo    train, evaluate and run a detector on drawn pictures, in about ten minutes on two CPU cores
+# make demo    train, evaluate and run a detector on drawn pictures, in about six minutes on two CPU cores
 # make test    style check and all tests
 
 PYTHON_ENV = .venv/bin/python

@@ -1,4 +1,4 @@
-"""`make demo`: a detector from nothing to annotated pictures in about ten minutes on two CPU cores.
+"""`make demo`: a detector from nothing to annotated pictures in about six minutes on two CPU cores.
 
 Draws the shapes data set, trains yolov5n on it from scratch, evaluates the best checkpoint, and runs it on pictures it
 has not seen.
