@@ -17,8 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 # What sets the machine up, which a test must not do again; what they name is checked below.
 SETUP = ('make ', 'python3.10 -m venv', 'pip install', 'python -m utils.runtime', '. .venv/bin/activate')
-# A server; downloads (tests/utils/data/test_fetch.py); a run that was stopped (tests/test_resume.py).
-ELSEWHERE = ('tensorboard', 'python -m utils.data.fetch', 'python train.py --resume')
+# Servers (ours: tests/examples); downloads (tests/utils/data/test_fetch.py); a stopped run (tests/test_resume.py).
+ELSEWHERE = (
+    'tensorboard',
+    'python -m utils.data.fetch',
+    'python train.py --resume',
+    'python -m examples.server',
+    'curl',
+)
 
 
 def commands() -> list[str]:
@@ -67,6 +73,22 @@ def test_all_commands_in_order(place):
     assert {'train.py', 'val.py', 'detect.py'} <= set(ran)
     assert (place / 'runs/train/exp2/results.csv').is_file()
     assert list((place / 'runs/detect/exp').glob('*.jpg'))
+
+
+def test_the_python_api(place):
+    """Its chapter's blocks in one process, with the weights that the commands have trained."""
+    chapter = README.split('\n## Python API\n')[1].split('\n## ')[0]
+    blocks = re.findall(r'```python\n(.*?)```', chapter, re.DOTALL)
+    code = ''.join(blocks).replace("load('.'", f'load({str(ROOT)!r}')
+    assert code.count('hub.load') == 1
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=place, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('image 1/1: 64x64 ')
+    assert done.stdout.count(', 6)\n') == 2
+    assert (place / 'runs/detect/api/00000.jpg').is_file()
 
 
 def test_make_targets_exist():
