@@ -19,6 +19,8 @@ HOMES = {
     'models.parse': 'parse_model',
     'models.ensemble': 'Ensemble',
     'models.backend': 'DetectMultiBackend',
+    'models.autoshape': 'AutoShape',
+    'models.detections': 'Detections',
     'models.summary': 'model_info',
     'models.surgery': """fuse_conv_and_bn scale_img initialize_weights find_modules sparsity prune copy_attr""",
     'utils.boxes': """bbox_iou box_iou bbox_ioa wh_iou xyxy2xywh xywh2xyxy xywhn2xyxy xyxy2xywhn xyn2xy segment2box
@@ -57,6 +59,7 @@ HOMES = {
     'train': 'run main',
     'val': 'run main',
     'detect': 'run main',
+    'hubconf': """custom yolov5n yolov5s yolov5m yolov5l yolov5x yolov5n6 yolov5s6 yolov5m6 yolov5l6 yolov5x6""",
 }
 
 
