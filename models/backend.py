@@ -127,8 +127,9 @@ class Backend:
         return list(self.imgsz)
 
     def prepare(self, images: np.ndarray) -> Array:
-        """Pictures (b, 3, h, w) uint8 RGB as the network takes them: 0 to 1, an array on a CPU, a tensor on a GPU."""
-        if self.device.type == 'cpu':
+        """Pictures (b, 3, h, w) uint8 RGB as the network takes them, 0 to 1: a tensor for a checkpoint on a GPU, else
+        an array."""
+        if self.device.type == 'cpu' or all(member.kind != 'oneflow' for member in self.members):
             return images.astype(np.float32) / np.float32(255)
         from utils.device import to_input
 
@@ -143,7 +144,8 @@ class Backend:
             visualize: called as visualize(output, layer type, row) after every layer; only for checkpoints.
 
         Returns:
-            (b, rows, 5 + nc): xywh in pixels of `im`, objectness, class scores; an array on a CPU, a tensor on a GPU.
+            (b, rows, 5 + nc): xywh in pixels of `im`, objectness, class scores; a tensor of a checkpoint on a GPU,
+            else an array.
             Files that suppress boxes themselves give what `suppress` gives.
         """
         options = {'augment': augment, 'visualize': visualize} if augment or visualize else {}
@@ -288,7 +290,7 @@ def _open(file: str | Path, device: torch.device, dnn: bool, fp16: bool, fuse: b
     if path.suffix in ('.onnx', '.xml') and not path.is_file():
         raise WeightsError(f'{file}: no such weights file', KNOWN)
     if path.suffix == '.onnx':
-        return _said(DnnRunner(path) if dnn else OnnxRunner(path, device.type))
+        return _said(DnnRunner(path) if dnn else OnnxRunner(path, None if device.type == 'cpu' else device.index))
     if path.suffix == '.xml':
         return _said(OpenVinoRunner(path))
     from utils.checkpoint import attempt_load

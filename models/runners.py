@@ -83,8 +83,8 @@ class Runner:
 class OnnxRunner(Runner):
     """An ONNX graph, from a file or in memory, run by onnxruntime on the CPU or a CUDA GPU."""
 
-    def __init__(self, path: str | Path, device: str = 'cpu', graph: bytes | None = None) -> None:
-        self.session = open_session(path, device, graph)
+    def __init__(self, path: str | Path, gpu: int | None = None, graph: bytes | None = None) -> None:
+        self.session = open_session(path, gpu, graph)
         source = self.session.get_inputs()[0]
         shape = [side if isinstance(side, int) else None for side in source.shape]
         super().__init__(path, shape, self.session.get_modelmeta().custom_metadata_map)
@@ -155,8 +155,11 @@ class OpenVinoRunner(Runner):
         return [results[output] for output in self.outputs]
 
 
-def open_session(path: str | Path, device: str = 'cpu', graph: bytes | None = None) -> Any:
+def open_session(path: str | Path, gpu: int | None = None, graph: bytes | None = None) -> Any:
     """An onnxruntime session over a file, or over a `graph` in memory that `path` only names.
+
+    Args:
+        gpu: number of the GPU that runs it, if this onnxruntime can; None for the CPU.
 
     Raises:
         WeightsError: no valid graph.
@@ -164,10 +167,10 @@ def open_session(path: str | Path, device: str = 'cpu', graph: bytes | None = No
     ort = _library('onnxruntime', path)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads(), 3  # 3: errors only
-    providers = ['CPUExecutionProvider']
-    if device != 'cpu':
+    providers: list[Any] = ['CPUExecutionProvider']
+    if gpu is not None:
         if 'CUDAExecutionProvider' in ort.get_available_providers():
-            providers.insert(0, 'CUDAExecutionProvider')
+            providers.insert(0, ('CUDAExecutionProvider', {'device_id': gpu}))
         else:
             LOGGER.warning(f'WARNING: {path}: this onnxruntime has no CUDA, so it runs on the CPU')
     try:

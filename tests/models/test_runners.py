@@ -77,3 +77,16 @@ def test_activations_stay_in_the_layout_of_the_convolutions(monkeypatch, tmp_pat
     kinds = {node.op_type for node in onnx.load(saved).graph.node}
     assert {'Sigmoid', 'ReorderOutput'} < kinds
     assert 'QuickGelu' not in kinds
+
+
+def test_the_gpu_that_is_asked_for(monkeypatch, messages):
+    """As far as it can be told without one: what onnxruntime is asked, and what is said where it can't."""
+    asked = []
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', lambda *_, providers, **__: asked.append(providers))
+    runners.open_session('m.onnx', gpu=1)
+    assert 'm.onnx: this onnxruntime has no CUDA, so it runs on the CPU' in messages()
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: ['CUDAExecutionProvider'])
+    runners.open_session('m.onnx', gpu=1)
+    runners.open_session('m.onnx')
+    cpu = 'CPUExecutionProvider'
+    assert asked == [[cpu], [('CUDAExecutionProvider', {'device_id': 1}), cpu], [cpu]]
