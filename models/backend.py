@@ -160,7 +160,8 @@ class Backend:
             return np.concatenate(outputs, 1)
         import oneflow as torch
 
-        return torch.cat([torch.tensor(rows, device=self.device) for rows in outputs], 1)
+        on_device = [torch.from_numpy(y).to(self.device) if isinstance(y, np.ndarray) else y for y in outputs]
+        return torch.cat(on_device, 1)
 
     def with_maps(self, im: Array) -> tuple[Array, list[torch.Tensor]]:
         """What a call gives, and the raw maps of Detect for the loss; only of one checkpoint or `wrap`ped model."""
@@ -308,6 +309,14 @@ def _openvino_file(folder: Path) -> Path:
 
 
 def _said(runner: Runner) -> Runner:
+    """The runner, described in the log.
+
+    Raises:
+        WeightsError: it has not as many names as classes.
+    """
+    if runner.names and runner.classes and len(runner.names) != runner.classes:
+        counts = f'{len(runner.names)} names for {runner.classes} classes'
+        raise WeightsError(f'{runner.path}: has {counts}', 'export it again')
     size = 'x'.join(map(str, runner.imgsz)) if runner.imgsz else 'any size'
     LOGGER.info(f'{runner.path}: {runner.kind}, {size}, batch {runner.batch or "of any size"}')
     if runner.kind.endswith('-nms'):
@@ -320,7 +329,9 @@ def _names(runner: Runner, data: str | Path | None) -> list[str]:
     if data:
         from utils.data.yaml import load_data
 
-        return list(load_data(data, need=()).names)
+        names = list(load_data(data, need=()).names)
+        if len(names) == (runner.classes or len(names)):
+            return names
     return [f'class{i}' for i in range(runner.classes or 1000)]
 
 

@@ -205,12 +205,19 @@ def read_metadata(texts: Mapping[str, str], path: str | Path) -> tuple[list[str]
     """
     names, stride = (_literal(texts[key], path) if key in texts else None for key in ('names', 'stride'))
     if isinstance(names, dict):
-        names = [names[key] for key in sorted(names, key=int)]
+        names = _in_order(names)
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise WeightsError(f'{path}: its class names are no list of names', _DAMAGED)
     if stride is not None and not (isinstance(stride, (int, float)) and 1 <= stride <= 1024):
         raise WeightsError(f'{path}: its stride is no number of pixels', _DAMAGED)
     return names, max(int(stride or 32), 32)  # pictures are prepared in multiples of 32 for any network
+
+
+def _in_order(names: dict[Any, Any]) -> list[Any] | None:
+    try:
+        return [names[key] for key in sorted(names, key=int)] or None
+    except (ValueError, TypeError):
+        return [None]  # not numbered: no names
 
 
 def _literal(text: str, path: str | Path) -> Any:

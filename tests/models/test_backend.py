@@ -197,6 +197,12 @@ def test_names_from_the_data_where_the_file_has_none(files, tmp_path):
     assert load_backend(tmp_path / 'bare.onnx', 'cpu').names == ['class0', 'class1', 'class2', 'class3']
     (tmp_path / 'd.yaml').write_text(json.dumps({'train': 'x', 'val': 'x', 'names': ['a', 'b', 'c', 'd']}))
     assert load_backend(tmp_path / 'bare.onnx', 'cpu', data=tmp_path / 'd.yaml').names == ['a', 'b', 'c', 'd']
+    (tmp_path / 'other.yaml').write_text(json.dumps({'train': 'x', 'val': 'x', 'names': ['a', 'b']}))
+    assert load_backend(tmp_path / 'bare.onnx', 'cpu', data=tmp_path / 'other.yaml').names[3:] == ['class3']
+    onnx.helper.set_model_props(graph, {'names': '["a", "b"]'})
+    onnx.save(graph, str(tmp_path / 'wrong.onnx'))
+    with pytest.raises(WeightsError, match=r'wrong\.onnx: has 2 names for 4 classes'):
+        load_backend(tmp_path / 'wrong.onnx', 'cpu')
 
 
 def test_warmup_runs_what_is_prepared_lazily(files, monkeypatch):

@@ -30,6 +30,7 @@ def test_metadata(texts, expected):
 @pytest.mark.parametrize('texts', [
     {'names': '__import__("os").system("true")'}, {'names': '[1, 2]'}, {'names': '3'}, {'names': '["a"'},
     {'names': '[' * 100_000}, {'stride': '"x"'}, {'stride': '0'}, {'stride': '1e9'}, {'stride': '[32]'},
+    {'names': '{"x": "a"}'}, {'names': "{(): 'a'}"}, {'names': '{"0": 1}'},
     {'names': '["' + 'a' * (1 << 20) + '"]'},
 ])  # fmt: skip
 def test_bad_metadata_are_refused(texts):
