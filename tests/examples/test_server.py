@@ -21,7 +21,7 @@ from PIL import Image
 
 from examples.server import Options, make_server
 from models.autoshape import AutoShape
-from tests.models.exports import CONF, NAMES, pictures, save_small, small_model
+from tests.models.exports import CONF, NAMES, claimed_png, pictures, save_small, small_model
 from utils.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,8 +90,8 @@ def test_about(server):
     (encoded('JPEG')[:2000], 400, 'unreadable'),
     (encoded('PNG')[:9000], 400, 'unreadable'),
     (encoded('GIF', mode='L'), 400, 'no picture'),
-    (encoded('PNG', (1001, 1000), 'L'), 413, '1001 x 1000 pixels; 1,000,000 are allowed'),
-    (encoded('PNG', (20_000, 20_000), '1'), 413, 'pixels'),
+    (claimed_png(1001, 1000), 413, '1001 x 1000 pixels; 1,000,000 are allowed'),
+    (claimed_png(20_000, 20_000), 413, 'pixels'),
     (bytes(200_001), 413, '200,001 bytes; 200,000 are allowed'),
     (bytes(900_000), 413, '900,000 bytes'),
 ])  # fmt: skip

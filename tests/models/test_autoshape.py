@@ -16,7 +16,7 @@ from PIL import Image
 from models import autoshape
 from models.autoshape import AutoShape, read_picture
 from models.backend import load_backend
-from tests.models.exports import CONF, NAMES, pictures, plain_rows, save_small, small_model, write_exports
+from tests.models.exports import CONF, NAMES, claimed_png, pictures, plain_rows, save_small, small_model, write_exports
 from utils.boxes import scale_coords
 from utils.errors import DataError, ResourceError, UsageError
 from utils.nms import non_max_suppression
@@ -43,6 +43,7 @@ def files(tmp_path_factory, rgb):
     (folder / 'bad.jpg').write_bytes(b'x' * 1000)
     whole = cv2.imencode('.jpg', rgb)[1].tobytes()
     (folder / 'cut.jpg').write_bytes(whole[: len(whole) // 2])
+    (folder / 'huge.png').write_bytes(claimed_png(20_000, 20_000))
     return folder
 
 
@@ -179,6 +180,7 @@ def test_threads_get_what_one_gets(model):
     ('gone.jpg', 'gone.jpg: no such picture'),
     ('bad.jpg', 'bad.jpg: not a picture'),
     ('cut.jpg', 'cut.jpg: '),
+    ('huge.png', 'huge.png: .*pixels'),
     (np.zeros((4, 4, 3)), 'image0: an array of float64, not of uint8. Give pixels as 0 to 255'),
     (np.zeros((9, 9, 5), np.uint8), r'image0: an array of shape \(9, 9, 5\) is no picture'),
     (np.zeros((0, 9, 3), np.uint8), 'is no picture'),
