@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def tiny(tmp_path_factory) -> Tiny:
     """A data set and a model with which a run takes a second; not to be changed."""
     return make_tiny(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture(scope='session')
+def exports(tmp_path_factory) -> dict[str, Path]:
+    """A small model as checkpoint and in every form that it is exported in, see tests/models/exports.py."""
+    from tests.models.exports import write_exports
+
+    return write_exports(tmp_path_factory.mktemp('exports'))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import hubconf
 from models.autoshape import AutoShape
 from models.backend import Backend
 from models.yolo import Model
-from tests.models.exports import CONF, pictures, save_small, small_model, write_exports
+from tests.models.exports import CONF, pictures, save_small, small_model
 from utils.checkpoint import Checkpoint, save_checkpoint, state_arrays
 from utils.errors import UsageError, WeightsError
 
@@ -25,18 +25,13 @@ ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL = [f'yolov5{size}{six}' for six in ('', '6') for size in 'nsmlx']
 
 
-@pytest.fixture(scope='module')
-def files(tmp_path_factory):
-    return write_exports(tmp_path_factory.mktemp('exports'))
-
-
-def test_loaded_by_oneflow_from_elsewhere(files, tmp_path):
+def test_loaded_by_oneflow_from_elsewhere(exports, tmp_path):
     """In a process of its own, whose path does not have the checkout, before or afterwards; late imports included."""
     cv2.imwrite(str(tmp_path / 'a.png'), pictures(64, 96, 3))
     code = f"""
 import json, sys, oneflow as flow
 before = list(sys.path)
-model = flow.hub.load({str(ROOT)!r}, 'custom', path={str(files['checkpoint'])!r}, source='local', _verbose=False)
+model = flow.hub.load({str(ROOT)!r}, 'custom', path={str(exports['checkpoint'])!r}, source='local', _verbose=False)
 assert sys.path == before
 model.conf = {CONF}
 results = model('a.png', size=96)
@@ -45,7 +40,7 @@ print(json.dumps(results.pandas().xyxy[0].to_dict('records')))
 """
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, '')
-    model = hubconf.custom(files['checkpoint'], device='cpu')
+    model = hubconf.custom(exports['checkpoint'], device='cpu')
     model.conf = CONF
     wanted = model(tmp_path / 'a.png', size=96).pandas().xyxy[0]
     found = json.loads(done.stdout)
@@ -54,20 +49,20 @@ print(json.dumps(results.pandas().xyxy[0].to_dict('records')))
     assert (tmp_path / 'out' / 'a.jpg').is_file()
 
 
-def test_custom(files, messages):
-    assert isinstance(hubconf.custom(files['checkpoint'], device='cpu'), AutoShape)
-    network = hubconf.custom(files['checkpoint'], autoshape=False, device='cpu')
+def test_custom(exports, messages):
+    assert isinstance(hubconf.custom(exports['checkpoint'], device='cpu'), AutoShape)
+    network = hubconf.custom(exports['checkpoint'], autoshape=False, device='cpu')
     assert isinstance(network, Model)
     assert all(p.requires_grad for p in network.parameters())  # not folded: it can be trained
     assert network.model[0].bn is not None
-    assert isinstance(hubconf.custom(files['dynamic'], autoshape=False, device='cpu'), Backend)
-    both = hubconf.custom([files['checkpoint'], files['dynamic']], device='cpu')
+    assert isinstance(hubconf.custom(exports['dynamic'], autoshape=False, device='cpu'), Backend)
+    both = hubconf.custom([exports['checkpoint'], exports['dynamic']], device='cpu')
     assert len(both.backend.members) == 2
     assert 'summary' in messages()
 
 
-def test_quiet(files, messages):
-    hubconf.custom(files['checkpoint'], device='cpu', _verbose=False)
+def test_quiet(exports, messages):
+    hubconf.custom(exports['checkpoint'], device='cpu', _verbose=False)
     assert messages() == ''
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from models import autoshape
 from models.autoshape import AutoShape, read_picture
 from models.backend import load_backend
-from tests.models.exports import CONF, NAMES, claimed_png, pictures, plain_rows, save_small, small_model, write_exports
+from tests.models.exports import CONF, NAMES, claimed_png, pictures, plain_rows, save_small, small_model
 from utils.boxes import scale_coords
 from utils.errors import DataError, ResourceError, UsageError
 from utils.nms import non_max_suppression
@@ -142,11 +142,10 @@ def test_augment_and_profile(model, rgb, capsys):
     assert 'Detect' in capsys.readouterr().out
 
 
-def test_exported_files(tmp_path, rgb, model):
-    files = write_exports(tmp_path)
+def test_exported_files(exports, rgb, model):
     wanted = model(rgb, size=96).xyxy[0].numpy()
     for name in ('fixed', 'nms', 'openvino-dynamic'):
-        exported = AutoShape(load_backend(files[name], 'cpu'))
+        exported = AutoShape(load_backend(exports[name], 'cpu'))
         exported.conf = CONF
         results = exported([rgb] * 3, size=640 if name != 'openvino-dynamic' else 96)
         assert results.s == (3, 3, 64, 96)
@@ -154,7 +153,7 @@ def test_exported_files(tmp_path, rgb, model):
         with pytest.raises(UsageError, match='only a single checkpoint'):
             exported(rgb, profile=True)
     with pytest.raises(UsageError, match=r'nms\.onnx: suppresses boxes itself'):
-        AutoShape(load_backend(files['nms'], 'cpu'))(torch.zeros(1, 3, 64, 96))
+        AutoShape(load_backend(exports['nms'], 'cpu'))(torch.zeros(1, 3, 64, 96))
 
 
 def test_a_network_in_memory(rgb):

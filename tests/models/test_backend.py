@@ -12,7 +12,7 @@ import pytest
 
 from models.backend import Backend, DetectMultiBackend, load_backend, wrap
 from models.ensemble import Ensemble
-from tests.models.exports import CONF, NAMES, pictures, plain_rows, save_small, small_model, write_exports
+from tests.models.exports import CONF, NAMES, pictures, plain_rows, save_small, small_model
 from utils.errors import UsageError, WeightsError
 from utils.nms import non_max_suppression
 
@@ -20,11 +20,6 @@ KINDS = {
     'checkpoint': 'oneflow', 'dynamic': 'onnx', 'fixed': 'onnx', 'half': 'onnx', 'nms': 'onnx-nms',
     'openvino-dynamic': 'openvino', 'openvino-nms': 'openvino-nms',
 }  # fmt: skip
-
-
-@pytest.fixture(scope='module')
-def files(tmp_path_factory):
-    return write_exports(tmp_path_factory.mktemp('exports'))
 
 
 @pytest.fixture(scope='module')
@@ -41,8 +36,8 @@ def close(found, wanted, pixels=1e-2, score=1e-4):
 
 
 @pytest.mark.parametrize('name', [n for n in KINDS if n != 'half'])
-def test_every_kind_finds_the_same(files, images, name):
-    backend = load_backend(files[name], 'cpu')
+def test_every_kind_finds_the_same(exports, images, name):
+    backend = load_backend(exports[name], 'cpu')
     assert (backend.kind, backend.names, backend.stride, backend.fp16) == (KINDS[name], NAMES, 32, False)
     wanted = non_max_suppression(plain_rows(small_model(), images), CONF)
     assert min(len(rows) for rows in wanted) > 15
@@ -52,21 +47,21 @@ def test_every_kind_finds_the_same(files, images, name):
     close(found, fewer)
 
 
-def test_opencv_finds_the_same(files, images):
-    backend = load_backend(files['fixed'], 'cpu', dnn=True)
+def test_opencv_finds_the_same(exports, images):
+    backend = load_backend(exports['fixed'], 'cpu', dnn=True)
     assert (backend.kind, backend.names, backend.imgsz, backend.batch) == ('dnn', NAMES, (64, 96), 2)
     np.testing.assert_allclose(backend(backend.prepare(images)), plain_rows(small_model(), images), atol=1e-3)
 
 
-def test_half_precision_files_take_the_same_pictures(files, images):
-    backend = load_backend(files['half'], 'cpu')
+def test_half_precision_files_take_the_same_pictures(exports, images):
+    backend = load_backend(exports['half'], 'cpu')
     rows = backend(backend.prepare(images))
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows, plain_rows(small_model(), images), atol=1)
 
 
-def test_steps_of_predict(files, images):
-    backend = load_backend(files['checkpoint'], 'cpu')
+def test_steps_of_predict(exports, images):
+    backend = load_backend(exports['checkpoint'], 'cpu')
     x = backend.prepare(images)
     np.testing.assert_array_equal(x, images.astype(np.float32) / 255)
     rows = backend(x)
@@ -78,16 +73,16 @@ def test_steps_of_predict(files, images):
 
 @pytest.mark.parametrize('batch', [1, 2, 3, 5])
 @pytest.mark.parametrize('name', ['fixed', 'nms'])
-def test_a_file_of_fixed_batch_takes_any(files, name, batch):
+def test_a_file_of_fixed_batch_takes_any(exports, name, batch):
     images = pictures(batch, 3, 64, 96, seed=batch)
-    backend = load_backend(files[name], 'cpu')
+    backend = load_backend(exports[name], 'cpu')
     assert backend.batch == 2
     wanted = non_max_suppression(plain_rows(small_model(), images), CONF)
     close(backend.predict(images, conf_thres=CONF), wanted)
 
 
-def test_a_file_of_fixed_size_says_what_it_takes(files, messages):
-    backend = load_backend(files['fixed'], 'cpu')
+def test_a_file_of_fixed_size_says_what_it_takes(exports, messages):
+    backend = load_backend(exports['fixed'], 'cpu')
     assert backend.imgsz == (64, 96)
     assert backend.input_size(640) == [64, 96]
     assert 'fixed.onnx: made for pictures of 64x96, used in place of 640x640' in messages()
@@ -97,15 +92,15 @@ def test_a_file_of_fixed_size_says_what_it_takes(files, messages):
         backend.predict(pictures(1, 3, 64, 64))
 
 
-def test_input_sizes_are_whole_strides(files):
-    backend = load_backend(files['dynamic'], 'cpu')
+def test_input_sizes_are_whole_strides(exports):
+    backend = load_backend(exports['dynamic'], 'cpu')
     assert (backend.imgsz, backend.batch) == (None, None)
     assert [backend.input_size(size) for size in (64, [100], (64, 90))] == [[64, 64], [128, 128], [64, 96]]
     assert len(backend.predict(pictures(1, 3, 96, 32), conf_thres=CONF)) == 1
 
 
-def test_augment_and_visualize_are_for_checkpoints(files, images):
-    backend = load_backend(files['checkpoint'], 'cpu')
+def test_augment_and_visualize_are_for_checkpoints(exports, images):
+    backend = load_backend(exports['checkpoint'], 'cpu')
     x = backend.prepare(images)
     with torch.no_grad():
         wanted = small_model()(torch.tensor(x), augment=True)[0].numpy()
@@ -115,30 +110,30 @@ def test_augment_and_visualize_are_for_checkpoints(files, images):
     assert seen == list(range(len(backend.model.model)))
     for option in ({'augment': True}, {'visualize': print}):
         with pytest.raises(UsageError, match=f'dynamic.onnx: an exported file can not --{next(iter(option))}'):
-            load_backend(files['dynamic'], 'cpu')(x, **option)
+            load_backend(exports['dynamic'], 'cpu')(x, **option)
 
 
-def test_ensembles_join_rows_of_any_kind(files, images, tmp_path):
+def test_ensembles_join_rows_of_any_kind(exports, images, tmp_path):
     other = save_small(tmp_path / 'other.safetensors', small_model(1))
-    backend = load_backend([other, files['dynamic']], 'cpu')
+    backend = load_backend([other, exports['dynamic']], 'cpu')
     wanted = np.concatenate([plain_rows(small_model(seed), images) for seed in (1, 0)], 1)
     np.testing.assert_allclose(backend(backend.prepare(images)), wanted, atol=1e-3)
     assert backend.model is None
     for file, match in (
-        (files['nms'], 'nms.onnx: suppresses boxes itself'),
+        (exports['nms'], 'nms.onnx: suppresses boxes itself'),
         (save_small(tmp_path / 'x', small_model(0, ['a', 'b', 'c', 'd'])), 'Join only models of one data set'),
     ):
         with pytest.raises(WeightsError, match=match):
             load_backend([other, file], 'cpu')
 
 
-def test_eight_threads_get_what_one_gets(files):
+def test_eight_threads_get_what_one_gets(exports):
     """Of different sizes, so that whatever is kept for a size would be the wrong one's."""
     views = [pictures(1, 3, 32 * h, 32 * w, seed=h * w) for h in (1, 2, 3) for w in (1, 2, 3)]
     for backend in (
-        load_backend(files['checkpoint'], 'cpu'),
+        load_backend(exports['checkpoint'], 'cpu'),
         wrap(small_model()),
-        load_backend(files['dynamic'], 'cpu'),
+        load_backend(exports['dynamic'], 'cpu'),
     ):
         wanted = [backend.predict(view, conf_thres=CONF)[0] for view in views]
         with ThreadPoolExecutor(8) as pool:
@@ -178,20 +173,20 @@ def test_raw_maps_for_the_loss(images, monkeypatch, engine):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-3)
 
 
-def test_to(files):
-    backend = load_backend(files['checkpoint'], 'cpu')
+def test_to(exports):
+    backend = load_backend(exports['checkpoint'], 'cpu')
     assert backend.to('cpu') is backend
     with pytest.raises(UsageError, match='no CUDA GPU'):
         backend.to('0')
 
 
-def test_half_on_a_cpu_is_said(files, messages):
-    assert load_backend(files['checkpoint'], 'cpu', fp16=True).fp16 is False
+def test_half_on_a_cpu_is_said(exports, messages):
+    assert load_backend(exports['checkpoint'], 'cpu', fp16=True).fp16 is False
     assert '--half needs a GPU; the CPU computes in float32' in messages()
 
 
-def test_names_from_the_data_where_the_file_has_none(files, tmp_path):
-    graph = onnx.load(str(files['fixed']))
+def test_names_from_the_data_where_the_file_has_none(exports, tmp_path):
+    graph = onnx.load(str(exports['fixed']))
     del graph.metadata_props[:]
     onnx.save(graph, str(tmp_path / 'bare.onnx'))
     assert load_backend(tmp_path / 'bare.onnx', 'cpu').names == ['class0', 'class1', 'class2', 'class3']
@@ -205,11 +200,11 @@ def test_names_from_the_data_where_the_file_has_none(files, tmp_path):
         load_backend(tmp_path / 'wrong.onnx', 'cpu')
 
 
-def test_warmup_runs_what_is_prepared_lazily(files, monkeypatch):
+def test_warmup_runs_what_is_prepared_lazily(exports, monkeypatch):
     calls = []
     monkeypatch.setattr(Backend, '__call__', lambda self, x: calls.append((self.kind, x.shape)))
     for name in ('fixed', 'checkpoint'):
-        load_backend(files[name], 'cpu').warmup((1, 3, 32, 32))
+        load_backend(exports[name], 'cpu').warmup((1, 3, 32, 32))
     wrap(small_model()).warmup((1, 3, 32, 32))
     assert calls == [('onnx', (1, 3, 64, 96)), ('oneflow', (1, 3, 32, 32))]
 
@@ -242,15 +237,15 @@ def test_what_can_not_be_run_is_named(tmp_path, monkeypatch, file, error, match)
     ('dynamic', WeightsError, 'dynamic.onnx: not for --dnn'),
     ('nms', WeightsError, 'nms.onnx: not for --dnn'),
 ])  # fmt: skip
-def test_dnn_takes_fixed_onnx_files(files, name, error, match):
+def test_dnn_takes_fixed_onnx_files(exports, name, error, match):
     with pytest.raises(error, match=match):
-        load_backend(files[name], 'cpu', dnn=True)
+        load_backend(exports[name], 'cpu', dnn=True)
 
 
-def test_known_boxes_do_not_go_with_inner_suppression(files, images):
+def test_known_boxes_do_not_go_with_inner_suppression(exports, images):
     with pytest.raises(UsageError, match='--save-hybrid'):
-        load_backend(files['nms'], 'cpu').predict(images, labels=[np.zeros((1, 5))] * 2)
+        load_backend(exports['nms'], 'cpu').predict(images, labels=[np.zeros((1, 5))] * 2)
 
 
-def test_the_originals_name(files):
-    assert DetectMultiBackend(weights=str(files['dynamic']), device=torch.device('cpu')).kind == 'onnx'
+def test_the_originals_name(exports):
+    assert DetectMultiBackend(weights=str(exports['dynamic']), device=torch.device('cpu')).kind == 'onnx'
