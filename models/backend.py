@@ -130,7 +130,9 @@ class Backend:
         """Pictures (b, 3, h, w) uint8 RGB as the network takes them, 0 to 1: a tensor for a checkpoint on a GPU, else
         an array."""
         if self.device.type == 'cpu' or all(member.kind != 'oneflow' for member in self.members):
-            return images.astype(np.float32) / np.float32(255)
+            x = images.astype(np.float32)
+            x /= 255
+            return x
         from utils.device import to_input
 
         return to_input(images, self.device, self.fp16)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from utils.errors import ConfigError
+from utils.errors import ConfigError, WeightsError
 from utils.log import LOGGER
 
 if TYPE_CHECKING:
@@ -22,18 +22,19 @@ def compile_model(model: Model, maps: bool = False) -> OnnxRunner | None:
     Later changes of the model's weights do not reach it. With `maps` its session also gives Detect's raw maps.
 
     Returns:
-        None with YOLOV5_CPU_ENGINE=0, for what is no `Model`, and, said, for layers that have no ONNX form.
+        None with YOLOV5_CPU_ENGINE=0 and for what is no `Model`; and, which is said, for layers that have no ONNX form
+        and without onnxruntime.
     """
-    from models.graph.build import build_onnx
-    from models.runners import OnnxRunner
     from models.yolo import Model
 
     if os.environ.get('YOLOV5_CPU_ENGINE') == '0' or not isinstance(model, Model):
         return None
-
     try:
+        from models.graph.build import build_onnx
+        from models.runners import OnnxRunner
+
         graph = build_onnx(model, dynamic=True, maps=maps)
-    except ConfigError as reason:
-        LOGGER.info('Inference on plain OneFlow, which is slower on a CPU: %s', reason.message)
+        return OnnxRunner('this network', graph=graph.SerializeToString())
+    except (ConfigError, WeightsError, ImportError) as reason:
+        LOGGER.info('Inference on plain OneFlow, which is slower on a CPU: %s', reason)
         return None
-    return OnnxRunner('network', graph=graph.SerializeToString())

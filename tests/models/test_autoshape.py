@@ -6,6 +6,7 @@ import http.server
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -164,6 +165,15 @@ def test_a_network_in_memory(rgb):
     assert model.forward(rgb, size=96).n == 1
     with pytest.raises(UsageError, match='no CUDA GPU'):
         model.cuda()
+
+
+def test_mixed_precision_is_for_gpus(model, rgb, monkeypatch):
+    model = AutoShape(model.backend)
+    wanted = model(rgb, size=64).xyxy[0].numpy()
+    model.amp = True
+    np.testing.assert_array_equal(model(rgb, size=64).xyxy[0].numpy(), wanted)
+    monkeypatch.setattr(AutoShape, 'device', SimpleNamespace(type='cuda'))
+    assert isinstance(model._precision(), torch.amp.autocast)
 
 
 def test_threads_get_what_one_gets(model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import oneflow as torch
 import pytest
@@ -38,3 +40,13 @@ def test_a_layer_without_onnx_form_is_named_and_left_to_oneflow(messages):
     model.model[0].act = Strange()
     assert compile_model(model) is None
     assert 'Inference on plain OneFlow, which is slower on a CPU: Strange' in messages()
+
+
+@pytest.mark.parametrize('package', ['onnx', 'onnxruntime'])
+def test_without_the_packages_oneflow_does_it(monkeypatch, messages, package):
+    for name in ('models.graph.build', 'models.runners'):
+        monkeypatch.delitem(sys.modules, name, raising=False)  # so that they are imported anew
+    monkeypatch.setitem(sys.modules, package, None)
+    assert compile_model(small_model()) is None
+    assert 'Inference on plain OneFlow, which is slower on a CPU: ' in messages()
+    assert package in messages()
