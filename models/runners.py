@@ -194,8 +194,9 @@ def _read_graph(path: str | Path) -> tuple[Any, dict[str, str]]:
 
 
 def threads() -> int:
-    """Computing threads for this process: its share of the cores that it may use."""
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get('WORLD_SIZE', '1')))
+    """Computing threads for this process: its share of the cores that it may use, beside the launcher's others."""
+    sharing = os.environ.get('LOCAL_WORLD_SIZE') or os.environ.get('WORLD_SIZE') or '1'
+    return max(1, len(os.sched_getaffinity(0)) // int(sharing))
 
 
 def read_metadata(texts: Mapping[str, str], path: str | Path) -> tuple[list[str] | None, int]:

@@ -40,11 +40,15 @@ def test_bad_metadata_are_refused(texts):
 
 def test_threads_are_shared_by_ranks(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 1, 2, 3, 4})
+    for name in ('WORLD_SIZE', 'LOCAL_WORLD_SIZE'):
+        monkeypatch.delenv(name, raising=False)
     assert threads() == 5
     monkeypatch.setenv('WORLD_SIZE', '2')
     assert threads() == 2
     monkeypatch.setenv('WORLD_SIZE', '8')
     assert threads() == 1
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')  # the other six are on other machines
+    assert threads() == 2
 
 
 def test_a_missing_package_is_named(monkeypatch):
