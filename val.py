@@ -25,6 +25,7 @@ from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import increment_path
 
 if TYPE_CHECKING:  # heavy rooms are entered when evaluation starts, so that --help is quick
+    from models.backend import Backend
     from utils.callbacks import Callbacks
     from utils.data.yaml import DataConfig
 
@@ -39,7 +40,9 @@ class ValOptions:
     """What the command line and `run` take."""
 
     data: Any = option('coco128.yaml', type=str, help='data set YAML')
-    weights: list = option(['yolov5s.pt'], nargs='+', help='checkpoint, or several to evaluate as one')
+    weights: list = option(
+        ['yolov5s.pt'], nargs='+', help='checkpoint, .onnx file or OpenVINO folder, or several to evaluate as one'
+    )
     batch_size: int = option(32, help='batch size')
     imgsz: int = option(640, '--imgsz', '--img', '--img-size', help='image size in pixels')
     conf_thres: float = option(0.001, help='least confidence')
@@ -59,6 +62,7 @@ class ValOptions:
     name: str = option('exp', help='name of this run; a number is added if it is taken')
     exist_ok: bool = option(False, help='write into the folder of that name though it is there')
     half: bool = option(False, help='half precision (GPU only)')
+    dnn: bool = option(False, help='run an .onnx file by OpenCV')
 
 
 @dataclass
@@ -67,15 +71,13 @@ class Job:
 
     opt: ValOptions
     data: DataConfig
-    model: Any
+    backend: Backend
     loader: Any
-    device: Any
     folder: Path
     callbacks: Callbacks
     plots: bool
     training: bool = False  # called by train.py with its model and loader
     compute_loss: Any = None
-    half: bool = False
     losses: np.ndarray = field(default_factory=lambda: np.zeros(3))  # box, objectness, class, summed over batches
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))  # preparing, inference, NMS, summed
 
@@ -90,8 +92,7 @@ class Job:
 
     @property
     def names(self) -> list[str]:
-        names = self.model.names.values() if isinstance(self.model.names, dict) else self.model.names
-        return ['item'] if self.opt.single_cls and self.data.nc != 1 else list(names)
+        return ['item'] if self.opt.single_cls and self.data.nc != 1 else self.backend.names
 
     @property
     def split(self) -> str:
@@ -135,8 +136,7 @@ def run(
     if model is None:
         job = load_job(opt, save_dir, callbacks, plots)
     else:
-        job = given_job(opt, model, dataloader, Path(save_dir or '.'), callbacks, plots)
-    job.compute_loss = compute_loss
+        job = given_job(opt, model, dataloader, Path(save_dir or '.'), callbacks, plots, compute_loss)
     tally = evaluate(job)
     scores = tally.scores(plots, job.folder, job.names)
     milliseconds = tuple((job.seconds / max(scores.seen, 1) * 1e3).tolist())
@@ -155,8 +155,8 @@ def run(
 
 
 def load_job(opt: ValOptions, save_dir: str | Path | None, callbacks: Callbacks, plots: bool) -> Job:
-    """The model of --weights with batch norm folded in, and the split's loader."""
-    from utils.checkpoint import attempt_load
+    """The weights, ready to run, and the split's loader."""
+    from models.backend import load_backend
     from utils.device import describe_device, select_device
 
     opt.weights = [opt.weights] if isinstance(opt.weights, (str, Path)) else list(opt.weights)
@@ -166,24 +166,22 @@ def load_job(opt: ValOptions, save_dir: str | Path | None, callbacks: Callbacks,
     device = select_device(opt.device)
     LOGGER.info(describe_device(device))
     data = load_split(opt)
-    model = attempt_load(opt.weights, device)
-    check_classes(model, data, opt)
-    half = opt.half and device.type != 'cpu'
-    if half:
-        model.half()
-    elif opt.half:
-        LOGGER.warning('WARNING: --half needs a GPU; the CPU computes in float32')
-    loader = make_loader(opt, data, model)
+    backend = load_backend(opt.weights, device, opt.dnn, data.file, opt.half)
+    check_classes(backend, data, opt)
+    loader = make_loader(opt, data, backend)
     folder = Path(save_dir) if save_dir else increment_path(Path(opt.project) / opt.name, opt.exist_ok)
-    warm_up(model, opt.imgsz, device, half)
-    return Job(opt, data, model, loader, device, folder, callbacks, plots, half=half)
+    backend.warmup((1, 3, opt.imgsz, opt.imgsz))
+    return Job(opt, data, backend, loader, folder, callbacks, plots)
 
 
-def given_job(opt: ValOptions, model: Any, loader: Any, folder: Path, callbacks: Callbacks, plots: bool) -> Job:
-    """train.py's model and loader, as they are."""
-    device = next(model.parameters()).device
-    model.eval()
-    return Job(opt, load_split(opt), model, loader, device, folder, callbacks, plots, training=True)
+def given_job(
+    opt: ValOptions, model: Any, loader: Any, folder: Path, callbacks: Callbacks, plots: bool, compute_loss: Any
+) -> Job:
+    """train.py's model and loader. Its weights stay as they are until the evaluation is over."""
+    from models.backend import wrap
+
+    backend = wrap(model, frozen=True, maps=compute_loss is not None)
+    return Job(opt, load_split(opt), backend, loader, folder, callbacks, plots, True, compute_loss)
 
 
 def check_options(opt: ValOptions) -> None:
@@ -212,9 +210,9 @@ def load_split(opt: ValOptions) -> DataConfig:
     return opt.data if isinstance(opt.data, DataConfig) else load_data(opt.data, need=(split_of(opt),))
 
 
-def check_classes(model: Any, data: DataConfig, opt: ValOptions) -> None:
+def check_classes(backend: Backend, data: DataConfig, opt: ValOptions) -> None:
     """Refuse weights that were trained on other classes."""
-    known = len(model.names)
+    known = len(backend.names)
     if known != data.nc and not opt.single_cls:
         raise DataError(
             f'{data.file or "data set"}: has {data.nc} classes, but {opt.weights[0]} knows {known}',
@@ -222,27 +220,32 @@ def check_classes(model: Any, data: DataConfig, opt: ValOptions) -> None:
         )
 
 
-def warm_up(model: Any, imgsz: int, device: Any, half: bool) -> None:
-    """Let a GPU make its plans now, so that the first batch's time is like the others'."""
-    import oneflow as torch
-
-    if device.type != 'cpu':
-        with torch.no_grad():
-            model(torch.zeros(1, 3, imgsz, imgsz, dtype=torch.float16 if half else torch.float32, device=device))
-
-
-def make_loader(opt: ValOptions, data: DataConfig, model: Any) -> Any:
-    """Batches of similar aspect ratio; square ones for --task speed."""
+def make_loader(opt: ValOptions, data: DataConfig, backend: Backend) -> Any:
+    """Batches of similar aspect ratio; square ones for --task speed and for files of a fixed size."""
     from utils.data.loader import create_dataloader
-    from utils.imgsz import check_img_size, grid_size
+    from utils.imgsz import check_img_size
 
-    stride, split, square = grid_size(model), split_of(opt), opt.task == 'speed'
-    opt.imgsz = check_img_size(opt.imgsz, stride)
+    split, square = split_of(opt), opt.task == 'speed' or backend.imgsz is not None
+    opt.imgsz = fixed_size(opt, backend) if backend.imgsz else check_img_size(opt.imgsz, backend.stride)
+    if backend.batch and backend.batch != opt.batch_size:
+        LOGGER.info(f'{opt.weights[0]}: made for batches of {backend.batch}, used in place of {opt.batch_size}')
+        opt.batch_size = backend.batch
     loader, _ = create_dataloader(
-        getattr(data, split), opt.imgsz, opt.batch_size, stride=stride, single_cls=opt.single_cls, nc=data.nc,
+        getattr(data, split), opt.imgsz, opt.batch_size, stride=backend.stride, single_cls=opt.single_cls, nc=data.nc,
         rect=not square, pad=0.0 if square else 0.5, workers=opt.workers, prefix=f'{split}: ',
     )  # fmt: skip
     return loader
+
+
+def fixed_size(opt: ValOptions, backend: Backend) -> int:
+    """The side of the pictures that an exported file is made for."""
+    height, width = backend.input_size(opt.imgsz)
+    if height != width:
+        raise UsageError(
+            f'{opt.weights[0]}: made for pictures of {height}x{width}, but evaluation needs square ones',
+            'export it with --dynamic or a square --imgsz',
+        )
+    return width
 
 
 # The loop -------------------------------------------------------------------------------------------------------------
@@ -273,28 +276,20 @@ def detect(job: Job, images: Any, targets: np.ndarray) -> list[np.ndarray]:
         images: (b, 3, h, w) uint8 RGB, on the host.
         targets: (n, 6) picture, class, x, y, w, h, normalised.
     """
-    import oneflow as torch
+    from utils.device import time_sync
 
-    from utils.device import time_sync, to_input
-    from utils.nms import non_max_suppression
-
-    opt, clock = job.opt, [time_sync()]
-    x = to_input(images, job.device, job.half)
+    opt, backend, clock = job.opt, job.backend, [time_sync()]
+    x = backend.prepare(images)
     clock.append(time_sync())
-    with torch.no_grad():
-        prediction, maps = job.model(x, augment=opt.augment)
-        if job.device.type == 'cpu':
-            prediction = prediction.numpy()  # waits for the network; NMS on the CPU works on arrays
-        clock.append(time_sync())
-        if job.compute_loss:
-            job.losses += job.compute_loss(maps, targets)[1].cpu().numpy()
+    output, maps = backend.with_maps(x) if job.compute_loss else (backend(x, augment=opt.augment), None)
+    clock.append(time_sync())
+    if job.compute_loss:
+        job.losses += job.compute_loss(maps, targets)[1].cpu().numpy()
     began = time_sync()
-    known = known_boxes(targets, len(images), images.shape[2:]) if opt.save_hybrid else ()
-    found = non_max_suppression(
-        prediction, opt.conf_thres, opt.iou_thres, multi_label=True, agnostic=opt.single_cls, labels=known,
-        max_det=opt.max_det,
+    found = backend.suppress(
+        output, conf_thres=opt.conf_thres, iou_thres=opt.iou_thres, multi_label=True, agnostic=opt.single_cls,
+        labels=known_boxes(targets, len(images), images.shape[2:]) if opt.save_hybrid else (), max_det=opt.max_det,
     )  # fmt: skip
-    found = [rows if isinstance(rows, np.ndarray) else rows.cpu().numpy() for rows in found]
     job.seconds += (clock[1] - clock[0], clock[2] - clock[1], time_sync() - began)
     if opt.single_cls:
         for rows in found:

@@ -2,21 +2,30 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import defaultdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import oneflow as torch
+import onnx
 import pytest
 from oneflow import nn
 
 import val
+from models.backend import wrap
+from models.ensemble import Ensemble
+from models.graph.build import build_onnx
+from models.yolo import Model
+from tests.models.exports import NAMES, save_small, small_model, write_exports
 from utils.boxes import xywhn2xyxy
 from utils.callbacks import HOOKS, Callbacks
 from utils.data.loader import create_dataloader
 from utils.data.yaml import load_data
 from utils.errors import DataError, UsageError
+from utils.hyps import load_hyp
 from utils.log import LOGGER
+from utils.loss import ComputeLoss
 from utils.options import parse_options
 from utils.paths import write_yaml
 
@@ -45,7 +54,7 @@ class Oracle(nn.Module):
         self.batches, self.miss, self.wrong = batches, miss, wrong
         self.calls: list[bool] = []
 
-    def forward(self, x: torch.Tensor, augment: bool = False):
+    def forward(self, x: torch.Tensor, augment: bool = False, visualize=None):
         assert x.dtype == torch.float32
         assert 0 <= x.min().item() <= x.max().item() <= 1
         images, targets, _, _ = self.batches[len(self.calls) % len(self.batches)]
@@ -93,9 +102,9 @@ def messages():
     LOGGER.setLevel(before[2])
 
 
-def make_loader(file: Path, batch_size: int = 2, single_cls: bool = False):
+def make_loader(file: Path, batch_size: int = 2, single_cls: bool = False, nc: int = 2):
     loader, _ = create_dataloader(
-        load_data(file).val, 128, batch_size, rect=True, pad=0.5, workers=0, nc=2, single_cls=single_cls
+        load_data(file).val, 128, batch_size, rect=True, pad=0.5, workers=0, nc=nc, single_cls=single_cls
     )
     return loader
 
@@ -246,7 +255,7 @@ def test_plots(data, tmp_path):
 def oracle(data, monkeypatch):
     """Let --weights be an `Oracle`."""
     oracle = Oracle(list(make_loader(data)))
-    monkeypatch.setattr('utils.checkpoint.attempt_load', lambda weights, device: oracle)
+    monkeypatch.setattr('models.backend.load_backend', lambda *options: wrap(oracle))
     return oracle
 
 
@@ -270,7 +279,6 @@ def test_the_command(data, oracle, tmp_path, monkeypatch, messages):
     [
         ({'conf_thres': 0.01}, 'not comparable'),
         ({'save_hybrid': True}, 'the scores below contain the truth'),
-        ({'half': True}, '--half needs a GPU'),
     ],
 )
 def test_what_makes_numbers_misleading_is_said(data, oracle, tmp_path, messages, option, said):
@@ -292,6 +300,94 @@ def test_options_out_of_range_are_refused(data, tmp_path, option):
     name, value = option.split()
     with pytest.raises(UsageError, match=f'--{name.replace("_", "-")} {value}: '):
         val.run(data, weights='w.pt', project=tmp_path, **{name: float(value) if '.' in value else int(value)})
+
+
+# Weights of other kinds ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def exports(tmp_path_factory):
+    return write_exports(tmp_path_factory.mktemp('exports'))
+
+
+@pytest.fixture
+def four_classes(data) -> Path:
+    """The pictures as a data set of those classes that the exported model knows."""
+    write_yaml(data, {'path': '.', 'train': 'images/val', 'val': 'images/val', 'names': NAMES})
+    return data
+
+
+def detections(weights: list[Path], data: Path, folder: Path, **options) -> dict[str, np.ndarray]:
+    """Those of each picture that are surer than 0.5: (n, 6) category, x, y, w, h, score, best first."""
+    val.run(
+        data, weights=weights, save_dir=folder, workers=0, plots=False, save_json=True, device='cpu',
+        **{'imgsz': 64, 'batch_size': 3, **options},
+    )  # fmt: skip
+    found = defaultdict(list)
+    for row in json.loads((folder / f'{weights[0].stem}_predictions.json').read_text()):
+        if row['score'] > 0.5:
+            found[row['image_id']].append((row['category_id'], *row['bbox'], row['score']))
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+@pytest.mark.parametrize('name', ['dynamic', 'openvino-dynamic'])
+def test_exports_find_what_their_checkpoint_finds(exports, four_classes, tmp_path, name):
+    wanted = detections([exports['checkpoint']], four_classes, tmp_path / 'a')
+    found = detections([exports[name]], four_classes, tmp_path / 'b')
+    assert found.keys() == wanted.keys() == PICTURES.keys()
+    for picture, rows in wanted.items():
+        np.testing.assert_allclose(found[picture], rows, atol=5e-3)
+
+
+def test_exports_of_a_fixed_size_and_batch_get_what_they_take(exports, four_classes, tmp_path, messages):
+    graph = tmp_path / 'square.onnx'
+    onnx.save(build_onnx(small_model(), (64, 64), 2), str(graph))
+    wanted = detections([exports['checkpoint']], four_classes, tmp_path / 'a', task='speed')  # square as well
+    for dnn in (False, True):
+        found = detections([graph], four_classes, tmp_path / 'b', imgsz=640, dnn=dnn)
+        for picture, rows in wanted.items():
+            np.testing.assert_allclose(found[picture], rows, atol=5e-3)
+    assert 'square.onnx: made for pictures of 64x64, used in place of 640x640' in messages()
+    assert 'square.onnx: made for batches of 2, used in place of 3' in messages()
+    assert 'at shape (2, 3, 64, 64)' in messages()
+    with pytest.raises(UsageError, match=r'fixed\.onnx: made for pictures of 64x96, but evaluation needs square ones'):
+        detections([exports['fixed']], four_classes, tmp_path / 'c')
+
+
+def test_an_ensemble_and_augmentation_through_the_command(exports, four_classes, tmp_path):
+    other = save_small(tmp_path / 'other.safetensors', small_model(1))
+    loader, names = make_loader(four_classes, nc=4), (exports['checkpoint'], other)
+    for weights, augment in ((names, False), (names[:1], True)):
+        models = [small_model(i) for i in range(len(weights))]
+        model = models[0] if len(models) == 1 else Ensemble(models)
+        folder = tmp_path / str(augment)
+        val.run(four_classes, model=model, dataloader=loader, save_dir=folder / 'a', plots=False, save_json=True,
+                augment=augment)  # fmt: skip
+        wanted = json.loads((folder / 'a' / 'predictions.json').read_text())
+        found = detections(list(weights), four_classes, folder / 'b', imgsz=128, batch_size=2, augment=augment)
+        for picture, rows in found.items():
+            ours = [(r['category_id'], *r['bbox'], r['score']) for r in wanted if r['image_id'] == picture]
+            np.testing.assert_allclose(rows, [row for row in ours if row[5] > 0.5], atol=5e-3)
+
+
+def test_losses_and_scores_do_not_depend_on_the_engine(tiny, tmp_path, monkeypatch):
+    model = Model(tiny.cfg, nc=4)
+    model.hyp = load_hyp('hyp.scratch-low.yaml') | {'label_smoothing': 0.0}
+    config = load_data(tiny.data)
+    loader, _ = create_dataloader(config.val, 64, 2, rect=True, pad=0.5, workers=0, nc=4)
+    outcomes, calls = [], []
+    forward = model._forward_once
+    monkeypatch.setattr(model, '_forward_once', lambda *x, **options: calls.append(x) or forward(*x, **options))
+    for engine in '01':
+        monkeypatch.setenv('YOLOV5_CPU_ENGINE', engine)
+        outcomes.append(
+            val.run(config, model=model, dataloader=loader, save_dir=tmp_path, plots=False,
+                    compute_loss=ComputeLoss(model))
+        )  # fmt: skip
+    (plain, _, _), (fast, _, _) = outcomes
+    assert min(plain[4:]) > 0
+    assert fast == pytest.approx(plain, abs=1e-4)
+    assert len(calls) == len(loader)  # those of plain OneFlow
 
 
 def test_options_have_the_reference_names_and_prefixes():

