@@ -1,4 +1,4 @@
-"""Run a YOLOv5 detector on pictures and videos.
+"""Run a YOLOv5 detector on pictures, videos and streams.
 
     python detect.py --weights yolov5s.pt --source picture.jpg     # a picture
                                                    video.mp4       # a video
@@ -6,6 +6,9 @@
                                                    'folder/**/*.jpg'  # a glob
                                                    list.txt        # what a list names, a line each
                                                    https://host/picture.jpg  # a file to download
+                                                   0               # a webcam
+                                                   rtsp://host/camera        # a stream: RTSP, RTMP, HTTP
+                                                   cameras.streams # several streams at once, a line each
 
 Annotated copies go to runs/detect/exp, label files and crops below it if they are asked for.
 """
@@ -17,28 +20,35 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.errors import DataError, UsageError, run_main
+from utils.errors import DataError, Terminated, UsageError, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
-from utils.paths import ROOT, increment_path
+from utils.paths import increment_path
 
 if TYPE_CHECKING:  # heavy rooms are entered when detection starts, so that --help is quick
+    from models.backend import Backend
     from utils.data.sinks import VideoSink
-    from utils.data.sources import Item, LoadImages
+    from utils.data.sources import LoadImages
+    from utils.data.streams import LoadStreams
 
 
 @dataclass
 class DetectOptions:
     """What the command line and `run` take."""
 
-    weights: list = option(['yolov5s.pt'], nargs='+', help='checkpoint, or several to run as one')
-    source: Any = option('data/images', type=str, help='picture, video, folder, glob, .txt list, or a file to download')
+    weights: list = option(
+        ['yolov5s.pt'], nargs='+', help='checkpoint, .onnx file or OpenVINO folder; several run as one'
+    )
+    source: Any = option(
+        'data/images', type=str, help='picture, video, folder, glob, .txt or .streams list, webcam number, or address'
+    )
     data: str = option('coco128.yaml', help='data set YAML whose class names are shown if the weights have none')
     imgsz: list = option([640], '--imgsz', '--img', '--img-size', nargs='+', type=int, help='image size: side, or h w')
     conf_thres: float = option(0.25, help='least confidence')
@@ -61,7 +71,8 @@ class DetectOptions:
     hide_labels: bool = option(False, help='draw boxes without class names')
     hide_conf: bool = option(False, help='draw class names without confidences')
     half: bool = option(False, help='half precision (GPU only)')
-    vid_stride: int = option(1, help='take every Nth frame of videos')
+    dnn: bool = option(False, help='run an .onnx file by OpenCV')
+    vid_stride: int = option(1, help='take every Nth frame of videos and streams')
 
 
 @dataclass
@@ -69,16 +80,31 @@ class Job:
     """One run: what is detected by what, and how far it has got."""
 
     opt: DetectOptions
-    model: Any
+    backend: Backend
     names: list[str]
-    device: Any
-    sources: LoadImages
+    sources: LoadImages | LoadStreams
     folder: Path
-    half: bool = False
     stems: dict[str, str] = field(default_factory=dict)  # names of the results, without suffix, by the file's path
-    taken: set[tuple[str, str]] = field(default_factory=set)  # those names, of 'image' and of 'video'
+    taken: set[tuple[str, str]] = field(default_factory=set)  # those names, of 'image', 'video' or 'stream'
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))  # preparing, inference, NMS, summed
     seen: int = 0  # pictures and frames
+
+
+@dataclass
+class Shot:
+    """A picture or a frame, and what is said and written about it."""
+
+    path: str
+    im0: np.ndarray  # (h, w, 3) uint8 BGR
+    text: str  # start of its line
+    stem: str  # of the names of its results
+    frame: int = 0  # number in its video or stream, 0 for a picture
+    fps: float = 0.0
+    seconds: float | None = None  # when a stream gave it
+
+    @property
+    def tag(self) -> str:
+        return f'{self.stem}_{self.frame}' if self.frame else self.stem
 
 
 def run(**options: Any) -> Path:
@@ -99,13 +125,29 @@ def run(**options: Any) -> Path:
 
 def detect(opt: DetectOptions) -> Path:
     """Go through the source's pictures and frames: find, print, draw, write."""
+    job = start(opt)
+    stopped = go_through(job)
+    if stopped and not job.seen:
+        raise stopped
+    folder = finish(job)
+    if stopped and (job.sources.mode != 'stream' or isinstance(stopped, Terminated)):
+        raise stopped
+    return folder  # Ctrl-C is how streams end
+
+
+def go_through(job: Job) -> KeyboardInterrupt | None:
+    """Handle all that the source gives. After Ctrl-C, which is returned, videos are finished and streams closed."""
     from utils.data.sinks import VideoSink
 
-    job = start(opt)
-    with VideoSink() as videos:
-        for item in job.sources:
-            handle(job, item, videos)
-    return finish(job)
+    sink = VideoSink(job.sources.nf if job.sources.mode == 'stream' else 1)
+    try:
+        with sigterm_as_ctrl_c(), sink as videos, closing(iter(job.sources)) as items:
+            for item in items:
+                if handle(job, item, videos):
+                    break
+    except KeyboardInterrupt as stop:
+        return stop
+    return None
 
 
 # Before -----------------------------------------------------------------------------------------------------------
@@ -113,29 +155,29 @@ def detect(opt: DetectOptions) -> Path:
 
 def start(opt: DetectOptions) -> Job:
     """Check the options, find the source, load the model, choose the run's folder."""
-    opt.weights = [opt.weights] if isinstance(opt.weights, (str, Path)) else list(opt.weights)
-    LOGGER.info(colorstr('detect: ') + describe_options(opt))
-    check_options(opt)
-    sources = open_sources(opt)  # before the model is loaded: a typo shows at once
+    from utils.data.sinks import can_show
+    from utils.data.sources import open_source
+    from utils.data.streams import hide_password
 
-    from utils.checkpoint import attempt_load
+    opt.weights = [opt.weights] if isinstance(opt.weights, (str, Path)) else list(opt.weights)
+    LOGGER.info(colorstr('detect: ') + hide_password(describe_options(opt)))
+    check_options(opt)
+    sources = open_source(opt.source, opt.vid_stride)  # before the model is loaded: a typo shows at once
+
+    from models.backend import load_backend
     from utils.device import describe_device, select_device
-    from utils.imgsz import check_img_size, grid_size
 
     device = select_device(opt.device)
     LOGGER.info(describe_device(device))
-    model = attempt_load(opt.weights, device)
-    names = class_names(model, opt)
-    sources.stride = grid_size(model)
-    sources.img_size = check_img_size(opt.imgsz * 2 if len(opt.imgsz) == 1 else opt.imgsz, sources.stride)
-    half = opt.half and device.type != 'cpu'
-    if half:
-        model.half()
-    elif opt.half:
-        LOGGER.warning('WARNING: --half needs a GPU; the CPU computes in float32')
+    backend = load_backend(opt.weights, device, dnn=opt.dnn, fp16=opt.half)
+    names = class_names(backend.names, opt)
+    sources.stride, sources.img_size = backend.stride, backend.input_size(opt.imgsz)
+    sources.auto = backend.imgsz is None  # a file made for one size takes no other
+    if device.type != 'cpu':
+        backend.warmup((1, 3, *sources.img_size))
     opt.view_img = opt.view_img and can_show()
     folder = increment_path(Path(opt.project) / opt.name, exist_ok=opt.exist_ok)
-    return Job(opt, model, names, device, sources, folder, half)
+    return Job(opt, backend, names, sources, folder)
 
 
 def check_options(opt: DetectOptions) -> None:
@@ -151,31 +193,16 @@ def check_options(opt: DetectOptions) -> None:
             raise UsageError(f'{name} {value}: not between 0 and 1', 'use for example 0.25 and 0.45')
 
 
-def open_sources(opt: DetectOptions) -> LoadImages:
-    """The pictures and videos of --source; an address is downloaded, a bare name is looked for in the root too."""
-    from utils.data.sources import LoadImages, is_media
-    from utils.downloads import check_file, is_url, url2file
-
-    source = opt.source
-    if isinstance(source, (str, Path)):
-        if is_url(source) and is_media(url2file(str(source))):
-            source = check_file(source)
-        elif not os.path.exists(source) and (ROOT / source).exists():
-            source = ROOT / source
-    return LoadImages(source, vid_stride=opt.vid_stride)
-
-
-def class_names(model: Any, opt: DetectOptions) -> list[str]:
+def class_names(names: list[str], opt: DetectOptions) -> list[str]:
     """The weights' class names; where they are but numbers, those of --data if they are as many.
 
     Raises:
         UsageError: --classes names one that the weights don't know.
     """
-    names = list(model.names.values() if isinstance(model.names, dict) else model.names)
     wrong = [c for c in opt.classes or () if not 0 <= c < len(names)]
     if wrong:
-        known = f'the weights know {len(names)} classes, 0 to {len(names) - 1}'
-        raise UsageError(f'--classes {" ".join(map(str, wrong))}: no such class', known)
+        numbers = ' '.join(map(str, wrong))
+        raise UsageError(f'--classes {numbers}: no such class', f'there are {len(names)}, 0 to {len(names) - 1}')
     if all(name in (str(i), f'class{i}') for i, name in enumerate(names)):
         from utils.data.yaml import load_data
 
@@ -184,46 +211,49 @@ def class_names(model: Any, opt: DetectOptions) -> list[str]:
     return names
 
 
-def can_show() -> bool:
-    """Whether OpenCV can open a window here; if not, that is said."""
-    import cv2
-
-    display = sys.platform != 'linux' or os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
-    try:
-        if display:  # without one, some builds of OpenCV end the process
-            cv2.imshow('YOLOv5', np.zeros((1, 1, 3), np.uint8))
-            cv2.destroyAllWindows()
-            return True
-    except cv2.error:
-        display = None
-    LOGGER.warning('WARNING: --view-img: no display here (or an OpenCV without windows), so nothing is shown')
-    return False
-
-
 # For each picture ---------------------------------------------------------------------------------------------------
 
 
-def handle(job: Job, item: Item, videos: VideoSink) -> None:
-    """Detect on one picture or frame, print its line, write its results."""
+def handle(job: Job, item: tuple, videos: VideoSink) -> bool:
+    """Detect on a picture or a frame of every stream, print lines, write results; True when q or Escape is hit."""
+    from utils.data.sinks import asked_to_end
+
+    ims, shots = as_batch(job, item)
+    if not job.seen:
+        (job.folder / 'labels' if job.opt.save_txt else job.folder).mkdir(parents=True, exist_ok=True)
+    inferred = job.seconds[1]
+    found = find(job, ims, shots)
+    milliseconds = (job.seconds[1] - inferred) * 1e3 / len(shots)
+    for shot, detections in zip(shots, found):
+        LOGGER.info(f'{shot.text}{ims.shape[2]}x{ims.shape[3]} {counts(detections, job.names)}{milliseconds:.1f}ms')
+        write(job, shot, detections, videos)
+    return job.opt.view_img and asked_to_end()
+
+
+def as_batch(job: Job, item: tuple) -> tuple[np.ndarray, list[Shot]]:
+    """What a source gives, as the network's input (batch, 3, h, w) and as many shots."""
+    path, im, im0, capture, text = item
+    sources, shots = job.sources, []
+    if sources.mode != 'stream':
+        return im[None], [Shot(path, im0, text, stem_of(job, path), sources.frame, sources.fps if capture else 0.0)]
+    for name, picture in zip(path, im0):
+        i = sources.sources.index(name)
+        stream = sources.streams[i]
+        shots.append(Shot(name, picture, f'{i}: ', stem_of(job, name), stream.number, stream.fps, stream.seconds))
+    return im, shots
+
+
+def write(job: Job, shot: Shot, detections: np.ndarray, videos: VideoSink) -> None:
+    """What is wanted of a shot's results: label file, crops, the annotated picture on the screen and in the folder."""
     from utils.evaluate import save_one_txt
 
-    path, im, im0, capture, text = item
-    opt, stem = job.opt, stem_of(job, path)
-    tag = f'{stem}_{job.sources.frame}' if capture else stem
-    if not job.seen:
-        (job.folder / 'labels' if opt.save_txt else job.folder).mkdir(parents=True, exist_ok=True)
-    inferred = job.seconds[1]
-    detections = find(job, im, im0.shape, tag)
-    milliseconds = (job.seconds[1] - inferred) * 1e3
-    LOGGER.info(f'{text}{im.shape[1]}x{im.shape[2]} {counts(detections, job.names)}{milliseconds:.1f}ms')
-
+    opt, labels = job.opt, job.folder / 'labels'
     if opt.save_txt and len(detections):
-        save_one_txt(detections[::-1], opt.save_conf, im0.shape, job.folder / 'labels' / f'{tag}.txt')
+        save_one_txt(detections[::-1], opt.save_conf, shot.im0.shape, labels / f'{shot.tag}.txt')
     if opt.save_crop:
-        save_crops(job, im0, detections, tag)
+        save_crops(job, shot.im0, detections, shot.tag)
     if opt.view_img or not opt.nosave:
-        drawn = draw(job, im0, detections)
-        show_and_save(job, path, stem, drawn, capture, videos)
+        show_and_save(job, shot, draw(job, shot.im0, detections), videos)
 
 
 def stem_of(job: Job, path: str) -> str:
@@ -241,49 +271,47 @@ def stem_of(job: Job, path: str) -> str:
     return job.stems[path]
 
 
-def find(job: Job, im: np.ndarray, shape: Sequence[int], tag: str) -> np.ndarray:
-    """What is on a picture; times are noted.
+def find(job: Job, ims: np.ndarray, shots: Sequence[Shot]) -> list[np.ndarray]:
+    """What is on a batch of pictures; times are noted.
 
     Args:
-        im: (3, h, w) uint8 RGB, the network's input.
-        shape: (height, width, ...) of the picture itself.
-        tag: name of the folder of --visualize.
+        ims: (batch, 3, h, w) uint8 RGB, the network's input.
+        shots: the pictures themselves.
 
     Returns:
-        (n, 6) float32, best first: x1, y1, x2, y2 in whole pixels of the picture, confidence, class.
+        For each (n, 6) float32, best first: x1, y1, x2, y2 in whole pixels of the picture, confidence, class.
     """
-    import oneflow as torch
-
     from utils.boxes import scale_coords
-    from utils.device import time_sync, to_input
-    from utils.nms import non_max_suppression
+    from utils.device import time_sync
 
-    opt, began = job.opt, time_sync()
-    x = to_input(im[None], job.device, job.half)
+    opt, backend = job.opt, job.backend
+    began = time_sync()
+    x = backend.prepare(ims)
     prepared = time_sync()
-    with torch.no_grad():
-        prediction = job.model(x, augment=opt.augment, visualize=observer(job, tag))[0].float()
-    if job.device.type == 'cpu':
-        prediction = prediction.numpy()  # waits for the network; NMS on the CPU works on arrays
+    output = backend(x, opt.augment, observer(job, shots))
     inferred = time_sync()
-    (detections,) = non_max_suppression(
-        prediction, opt.conf_thres, opt.iou_thres, opt.classes, opt.agnostic_nms, max_det=opt.max_det
-    )
-    detections = detections if isinstance(detections, np.ndarray) else detections.cpu().numpy()
+    limits = {'conf_thres': opt.conf_thres, 'iou_thres': opt.iou_thres, 'max_det': opt.max_det}
+    found = backend.suppress(output, classes=opt.classes, agnostic=opt.agnostic_nms, **limits)
     job.seconds += (prepared - began, inferred - prepared, time_sync() - inferred)
-    job.seen += 1
-    detections[:, :4] = scale_coords(im.shape[1:], detections[:, :4], shape).round()
-    return detections
+    job.seen += len(shots)
+    for detections, shot in zip(found, shots):
+        detections[:, :4] = scale_coords(ims.shape[2:], detections[:, :4], shot.im0.shape).round()
+    return found
 
 
-def observer(job: Job, tag: str) -> Callable[[Any, str, int], None] | None:
-    """What --visualize calls after every layer: a picture and an array of its channels go to the folder `tag`."""
+def observer(job: Job, shots: Sequence[Shot]) -> Callable[[Any, str, int], None] | None:
+    """What --visualize calls after every layer: each shot's channels, drawn and as an array, go to its own folder."""
     if not job.opt.visualize:
         return None
     from utils.plots import feature_visualization
 
-    folder = increment_path(job.folder / tag, mkdir=True)
-    return lambda x, kind, row: feature_visualization(x, kind, row, save_dir=folder)
+    folders = [increment_path(job.folder / shot.tag, mkdir=True) for shot in shots]
+
+    def observe(x: Any, kind: str, row: int) -> None:
+        for i, folder in enumerate(folders):
+            feature_visualization(x[i : i + 1], kind, row, save_dir=folder)
+
+    return observe
 
 
 def counts(detections: np.ndarray, names: Sequence[str]) -> str:
@@ -317,36 +345,32 @@ def draw(job: Job, im0: np.ndarray, detections: np.ndarray) -> np.ndarray:
     return pen.result()
 
 
-def show_and_save(job: Job, path: str, stem: str, drawn: np.ndarray, capture: Any, videos: VideoSink) -> None:
+def show_and_save(job: Job, shot: Shot, drawn: np.ndarray, videos: VideoSink) -> None:
     """Put an annotated picture or frame on the screen and into the run's folder, as far as it is wanted."""
-    import cv2
-
-    from utils.data.sinks import write_picture
+    from utils.data.sinks import show, write_picture
 
     if job.opt.view_img:
-        cv2.imshow(path, drawn)
-        cv2.waitKey(1)
+        show(shot.path, drawn)
     if job.opt.nosave:
         return
-    if capture is None:
-        write_picture(job.folder / f'{stem}{Path(path).suffix}', drawn)
+    if shot.fps:  # a frame
+        videos.write(job.folder / f'{shot.stem}.mp4', drawn, shot.fps, shot.seconds)
     else:
-        # Skipped frames are made up for, so that the copy lasts as long as the original.
-        videos.write(job.folder / f'{stem}.mp4', drawn, capture.get(cv2.CAP_PROP_FPS) / job.opt.vid_stride)
+        write_picture(job.folder / f'{shot.stem}{Path(shot.path).suffix}', drawn)
 
 
 # After ------------------------------------------------------------------------------------------------------------
 
 
 def finish(job: Job) -> Path:
-    """Print speed, where the results are, and how many files were left out.
+    """Print speed, where the results are, and how many files or streams had faults.
 
     Raises:
-        DataError: not one file could be read.
+        DataError: not one could be read.
     """
-    problems = job.sources.problems
+    problems, what = job.sources.problems, 'streams' if job.sources.mode == 'stream' else 'files'
     if not job.seen:
-        raise DataError(f'{job.opt.source}: none of its {job.sources.nf} files could be read', 'see the lines above')
+        raise DataError(f'{job.opt.source}: none of its {job.sources.nf} {what} could be read', 'see the lines above')
     prepare, infer, nms = job.seconds / job.seen * 1e3
     shape = (1, 3, *job.sources.img_size)
     LOGGER.info(
@@ -358,14 +382,16 @@ def finish(job: Job) -> Path:
     if not job.opt.nosave or job.opt.save_txt or job.opt.save_crop or job.opt.visualize:
         LOGGER.info(f'Results saved to {colorstr("bold", str(job.folder))}')
     if problems:
-        LOGGER.warning(f'WARNING: {len(problems)} of {job.sources.nf} files had faults, see above')
+        LOGGER.warning(f'WARNING: {len(problems)} of {job.sources.nf} {what} had faults, see above')
     return job.folder
 
 
 def main(argv: list[str] | None = None) -> None:
     set_logging()
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # a broken video gets one line of ours, not FFmpeg's
-    detect(parse_options(DetectOptions, argv, 'Detect objects on pictures and videos', 'detect.py'))
+    # A broken video or an absent camera gets one line of ours, not several of OpenCV's and FFmpeg's.
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
+    detect(parse_options(DetectOptions, argv, 'Detect objects on pictures, videos and streams', 'detect.py'))
 
 
 if __name__ == '__main__':

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 
 import detect
+from tests.camera import Camera
 from utils.annotate import colors
-from utils.errors import DataError, UsageError
+from utils.errors import DataError, Terminated, UsageError
 from utils.log import LOGGER
 
 flow = pytest.importorskip('oneflow')
+Backend = pytest.importorskip('models.backend').Backend
 
 # Rows of the network: xywh in pixels of its 64x64 input, objectness, scores of three classes.
 CAT = [20, 30, 20, 10, 0.9, 1, 0, 0]
@@ -23,15 +26,20 @@ FAINT = [40, 40, 8, 8, 0.2, 1, 0, 0]
 class Network:
     """Finds the same in every picture, and remembers how it was called."""
 
-    def __init__(self, rows, names=('cat', 'cow', 'dog')):
-        self.rows, self.names, self.calls = np.array(rows, np.float32).reshape(-1, 8), list(names), []
-        self.stride = flow.tensor([8.0, 16.0, 32.0])
+    kind, batch, imgsz, stride, path = 'oneflow', None, None, 32, 'network'
+    fast = None
+
+    def __init__(self, rows, names=('cat', 'cow', 'dog'), imgsz=None, stop=None, calls=3):
+        self.rows, self.names, self.imgsz = np.array(rows, np.float32).reshape(-1, 8), list(names), imgsz
+        self.calls, self.loaded, self.stop, self.most = [], None, stop, calls
 
     def __call__(self, x, augment=False, visualize=None):
+        if self.stop and len(self.calls) == self.most:
+            raise self.stop
         self.calls.append((tuple(x.shape), float(x.min()), float(x.max()), augment))
         if visualize:
-            visualize(x, 'models.common.Conv', 0)
-        return flow.tensor(self.rows[None]), None
+            visualize(flow.tensor(x), 'models.common.Conv', 0)
+        return np.repeat(self.rows[None], len(x), 0)
 
 
 @pytest.fixture
@@ -40,7 +48,12 @@ def network(monkeypatch):
 
     def use(*rows, **kwargs):
         model = Network(rows, **kwargs)
-        monkeypatch.setattr('utils.checkpoint.attempt_load', lambda weights, device: model)
+
+        def load(weights, device, **options):
+            model.loaded = weights, options
+            return Backend([model], device)
+
+        monkeypatch.setattr('models.backend.load_backend', load)
         return model
 
     return use
@@ -270,7 +283,7 @@ def test_names_of_the_data_are_shown_where_the_weights_have_only_numbers(tmp_pat
 
 
 @pytest.mark.parametrize(('options', 'match'), [
-    ({'classes': [1, 3]}, r'--classes 3: no such class. The weights know 3 classes, 0 to 2'),
+    ({'classes': [1, 3]}, r'--classes 3: no such class. There are 3, 0 to 2'),
     ({'imgsz': [1, 2, 3]}, r'--imgsz \[1, 2, 3\]'),
     ({'imgsz': 0}, r'--imgsz \[0\]'),
     ({'conf_thres': 25}, '--conf-thres 25: not between'),
@@ -293,9 +306,95 @@ def test_a_missing_source_is_named_before_the_weights_are_read(tmp_path, run):
         run('gone.jpg', weights='no_such_weights.pt')
 
 
-def test_a_stream_is_refused_by_name(run):
-    with pytest.raises(UsageError, match='webcams and streams'):
-        run('0')
+# Streams ----------------------------------------------------------------------------------------------------------
+
+
+def frames_of(file):
+    return int(cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FRAME_COUNT))
+
+
+def test_several_streams_run_as_a_batch_and_each_has_its_results(tmp_path, network, run, caplog):
+    model = network(CAT)
+    for name, fps in (('x', 10), ('y', 5)):
+        (tmp_path / name).mkdir()
+        video(tmp_path / name / 'v.avi', frames=3, fps=fps)
+    (tmp_path / 'l.streams').write_text(f'{tmp_path}/x/v.avi\n{tmp_path}/y/v.avi\n')
+    with caplog.at_level('INFO', 'yolov5'):
+        folder = run(tmp_path / 'l.streams', save_txt=True)
+    labels = [f'labels/{name}_{i}.txt' for name in ('v', 'v2') for i in (1, 2, 3)]
+    assert files(folder) == sorted([*labels, 'v.mp4', 'v2.mp4'])
+    assert [cv2.VideoCapture(str(folder / f'{name}.mp4')).get(cv2.CAP_PROP_FPS) for name in ('v', 'v2')] == [10, 5]
+    assert [frames_of(folder / f'{name}.mp4') for name in ('v', 'v2')] == [3, 3]
+    assert sum(call[0][0] for call in model.calls) == 6
+    assert max(call[0][0] for call in model.calls) == 2
+    assert sum(m.startswith('0: 64x64 1 cat, ') for m in caplog.messages) == 3
+    assert sum(m.startswith('1: 64x64 1 cat, ') for m in caplog.messages) == 3
+
+
+def test_visualize_has_a_folder_for_each_frame_of_each_stream(tmp_path, network, run):
+    network(CAT)
+    a, b = video(tmp_path / 'a.avi', frames=1), video(tmp_path / 'b.avi', frames=1)
+    (tmp_path / 'l.streams').write_text(f'{a}\n{b}\n')
+    folder = run(tmp_path / 'l.streams', visualize=True, nosave=True)
+    assert files(folder) == [f'{name}_1/stage0_Conv_features.{kind}' for name in 'ab' for kind in ('npy', 'png')]
+
+
+def test_a_camera_until_q_is_pressed(tmp_path, network, run, monkeypatch):
+    shown = []
+    monkeypatch.setattr('utils.data.sinks.can_show', lambda: True)
+    monkeypatch.setattr(cv2, 'imshow', lambda title, im: shown.append(title))
+    monkeypatch.setattr(cv2, 'waitKey', lambda ms: ord('q') if len(shown) == 4 else -1)
+    network(CAT)
+    with Camera() as camera:
+        folder = run(camera.address, view_img=True)
+    assert len(shown) == 4
+    assert files(folder) == ['camera.mp4']
+    assert frames_of(folder / 'camera.mp4') >= 1
+
+
+@pytest.mark.parametrize(('stop', 'passed_on'), [
+    (KeyboardInterrupt, contextlib.nullcontext()), (Terminated, pytest.raises(Terminated)),
+])  # fmt: skip
+def test_ctrl_c_ends_a_stream_with_its_video_whole(tmp_path, network, run, caplog, stop, passed_on):
+    network(CAT, stop=stop, calls=4)
+    with Camera() as camera, caplog.at_level('INFO', 'yolov5'), passed_on:
+        run(camera.address)
+    assert frames_of(tmp_path / 'runs' / 'exp' / 'camera.mp4') >= 1
+    assert caplog.messages[-1].startswith('Results saved to')
+
+
+def test_ctrl_c_in_a_video_keeps_what_there_is_and_is_passed_on(tmp_path, network, run, caplog):
+    network(CAT, stop=KeyboardInterrupt, calls=3)
+    with caplog.at_level('INFO', 'yolov5'), pytest.raises(KeyboardInterrupt):
+        run(video(tmp_path / 'v.avi', frames=9))
+    assert frames_of(tmp_path / 'runs' / 'exp' / 'v.mp4') == 3
+    assert any(m.startswith('Speed: ') for m in caplog.messages)
+
+
+def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path, network, run):
+    network(CAT, stop=KeyboardInterrupt, calls=0)
+    with pytest.raises(KeyboardInterrupt):
+        run(video(tmp_path / 'v.avi'))
+
+
+def test_no_stream_can_be_opened(tmp_path, network, run):
+    network(CAT)
+    with Camera() as camera:
+        gone = camera.address
+    with pytest.raises(DataError, match=f'{gone}: can not be opened'):
+        run(gone)
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_passwords_are_not_logged(tmp_path, network, run, caplog):
+    network(CAT)
+    with caplog.at_level('INFO', 'yolov5'), pytest.raises(DataError):
+        run('http://me:secret@127.0.0.1:9/x')
+    assert 'source=http://***@127.0.0.1:9/x' in caplog.text
+    assert 'secret' not in caplog.text
+
+
+# Files --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_picture_with_an_address_is_downloaded(tmp_path, network, run, monkeypatch):
@@ -315,18 +414,25 @@ def test_without_a_display_view_img_says_so_and_goes_on(tmp_path, network, run, 
 
 def test_with_a_display_pictures_are_shown(tmp_path, network, run, monkeypatch):
     shown = []
-    monkeypatch.setattr(detect, 'can_show', lambda: True)
+    monkeypatch.setattr('utils.data.sinks.can_show', lambda: True)
     monkeypatch.setattr(cv2, 'imshow', lambda title, im: shown.append((os.path.basename(title), im.shape)))
-    monkeypatch.setattr(cv2, 'waitKey', lambda ms: shown.append(ms))
+    monkeypatch.setattr(cv2, 'waitKey', lambda ms: shown.append(ms) or -1)
     network(CAT)
     run(picture(tmp_path / 'a.png'), view_img=True, nosave=True)
     assert shown == [('a.png', (64, 64, 3)), 1]
 
 
-def test_half_on_the_cpu_says_what_is_done(tmp_path, network, run, caplog):
-    network(CAT)
-    run(picture(tmp_path / 'a.png'), half=True, device='cpu', nosave=True)
-    assert any('--half needs a GPU' in m for m in caplog.messages)
+def test_what_the_weights_are_loaded_with(tmp_path, network, run):
+    model = network(CAT)
+    run(picture(tmp_path / 'a.png'), weights='a.onnx', half=True, dnn=True, device='cpu', nosave=True)
+    assert model.loaded == (['a.onnx'], {'dnn': True, 'fp16': True})
+
+
+def test_weights_made_for_one_size_get_it(tmp_path, network, run, caplog):
+    model = network(CAT, imgsz=(64, 96))
+    run(picture(tmp_path / 'a.png', 32, 64), nosave=True)
+    assert model.calls[0][0] == (1, 3, 64, 96)
+    assert any('made for pictures of 64x96, used in place of 64x64' in m for m in caplog.messages)
 
 
 def test_a_full_disk_leaves_no_half_picture(tmp_path, network, run, monkeypatch):

@@ -56,6 +56,7 @@ HOMES = {
     'utils.data.dataset': 'LoadImagesAndLabels',
     'utils.data.loader': 'create_dataloader',
     'utils.data.sources': 'LoadImages',
+    'utils.data.streams': 'LoadStreams',
     'train': 'run main',
     'val': 'run main',
     'detect': 'run main',

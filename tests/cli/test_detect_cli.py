@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.camera import Camera
 from utils.paths import ROOT
 
 pytest.importorskip('oneflow')
@@ -84,8 +86,8 @@ def test_pictures_to_a_numbered_folder(tmp_path, weights, pictures):
 @pytest.mark.parametrize(('words', 'code', 'said'), [
     (['--soruce', 'x'], 2, 'unrecognized arguments: --soruce'),
     (['--source', 'gone.jpg'], 1, 'Error: gone.jpg: no such file or folder'),
-    (['--source', '0'], 2, 'Error: 0: webcams and streams'),
-    (['--source', 'rtsp://camera/1'], 2, 'Error: rtsp://camera/1: webcams and streams'),
+    (['--source', 'https://youtu.be/1'], 2, 'Error: https://youtu.be/1: a YouTube page'),
+    (['--source', 'gone.streams'], 1, 'Error: gone.streams: no such file'),
     (['--source', 'in', '--weights', 'gone.pt'], 1, 'gone.pt: no such weights file'),
     (['--source', 'in', '--weights', 'in/0.png'], 1, 'in/0.png'),
     (['--source', 'in', '--conf', 'high'], 2, "argument --conf-thres: invalid float value: 'high'"),
@@ -107,6 +109,35 @@ def test_debug_shows_the_traceback(tmp_path):
     assert 'Traceback' in done.stderr
 
 
+def test_ctrl_c_ends_a_camera_and_its_video_plays(tmp_path, weights):
+    with Camera() as camera:
+        words = ['--weights', weights, '--source', camera.address, '--img', 64]
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / 'detect.py'), *map(str, words)], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        )
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if sum(line.startswith('0: 64x64 ') for line in lines) == 3:
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, rest
+    assert 'Results saved to runs/detect/exp' in rest
+    assert 'Traceback' not in rest
+    video = cv2.VideoCapture(str(tmp_path / 'runs/detect/exp/camera.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) >= 1
+    assert video.read()[1].shape == (48, 64, 3)
+
+
+def test_a_camera_that_is_not_there_is_one_line(tmp_path, weights):
+    done = detect('--weights', weights, '--source', '97', cwd=tmp_path)
+    assert done.returncode == 1
+    error = 'Error: 97: can not be opened. Check the address, the network or the camera'
+    assert done.stderr.splitlines()[-1] == error
+    assert not any(line.startswith('[') for line in done.stderr.splitlines())  # OpenCV's own complaints
+
+
 def test_a_broken_video_is_one_line(tmp_path, weights):
     (tmp_path / 'v.mp4').write_bytes(b'\0\0\0\x18ftypmp42' + b'\0' * 200)
     done = detect('--weights', weights, '--source', 'v.mp4', cwd=tmp_path)
@@ -124,7 +155,7 @@ def test_help_names_every_option(tmp_path):
     for option in ('--weights', '--source', '--data', '--imgsz', '--conf-thres', '--iou-thres', '--max-det', '--device',
                    '--view-img', '--save-txt', '--save-conf', '--save-crop', '--nosave', '--classes', '--agnostic-nms',
                    '--augment', '--visualize', '--project', '--name', '--exist-ok', '--line-thickness', '--hide-labels',
-                   '--hide-conf', '--half', '--vid-stride'):  # fmt: skip
+                   '--hide-conf', '--half', '--dnn', '--vid-stride'):  # fmt: skip
         assert option in done.stdout
 
 

@@ -15,6 +15,7 @@ from utils.errors import DataError
 
 IMG_FORMATS = ('bmp', 'dng', 'jpeg', 'jpg', 'mpo', 'png', 'tif', 'tiff', 'webp')
 MIN_SIDE = 10  # pixels: anything smaller is a thumbnail or an accident
+MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # 178,956,970, half a gigabyte once decoded: where Pillow refuses
 
 _PILLOW_FORMATS = ('BMP', 'DNG', 'JPEG', 'MPO', 'PNG', 'TIFF', 'WEBP')
 _ENDS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
@@ -79,7 +80,8 @@ def check_image(path: str | Path) -> tuple[int, int]:
     as they should: data behind the mark is harmless, and so is a JPEG's missing mark if all pixels are there.
 
     Raises:
-        BadPicture: no file, no picture of `IMG_FORMATS`, smaller than 10 pixels a side, or cut off.
+        BadPicture: no file, no picture of `IMG_FORMATS`, smaller than 10 pixels a side, of more than 178,956,970
+            pixels, or cut off.
     """
     try:
         with open(path, 'rb') as file, Image.open(file) as picture:
@@ -95,6 +97,8 @@ def check_image(path: str | Path) -> tuple[int, int]:
         raise BadPicture('no such picture') from None
     except UnidentifiedImageError:
         raise BadPicture('not a picture') from None
+    except Image.DecompressionBombError:  # told by the header, before any pixel is decoded
+        raise BadPicture(f'more than {MAX_PIXELS:,} pixels') from None
     except _DAMAGE as problem:
         raise BadPicture(f'unreadable: {problem}') from None
 

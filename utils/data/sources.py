@@ -1,4 +1,4 @@
-"""Pictures and video frames to run a detector on: files, folders, globs, lists."""
+"""What to run a detector on: pictures and videos from files, folders, globs and lists, or streams."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy as np
 
 from utils.data.images import IMG_FORMATS, BadPicture, check_image, read_image
 from utils.data.letterbox import letterbox
+from utils.data.streams import LoadStreams, is_stream, list_lines
+from utils.data.video import breaks_off, frame_count, frame_rate, next_frame, open_capture
+from utils.downloads import check_file, is_url, url2file
 from utils.errors import DataError, UsageError
 from utils.log import LOGGER
+from utils.paths import ROOT
 
 VID_FORMATS = ('asf', 'avi', 'gif', 'm4v', 'mkv', 'mov', 'mp4', 'mpeg', 'mpg', 'ts', 'webm', 'wmv')
-STREAM_SCHEMES = ('rtsp://', 'rtmp://', 'tcp://', 'udp://', 'http://', 'https://')
-ENDS_EARLY = 0.9  # a video that gives less than this share of the frames it announces is reported as damaged
 
 Source = str | os.PathLike | Sequence[str | os.PathLike]
 # path, network input (3, h, w) uint8 RGB, picture (h0, w0, 3) uint8 BGR, the frame's video or None, start of its line
@@ -35,11 +37,11 @@ class LoadImages:
         img_size: side, or (height, width), of the network's input; multiples of the stride.
         stride: the model's largest.
         auto: pad only to the next multiple of the stride instead of to the whole of `img_size`.
-        vid_stride: take every so manieth frame of a video.
+        vid_stride: take every Nth frame of a video.
 
     Raises:
         DataError: there is nothing under `path`.
-        UsageError: `path` is a webcam or a stream.
+        UsageError: `path` is or lists a webcam or a stream, or `vid_stride` is below 1.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class LoadImages:
         self.img_size, self.stride, self.auto, self.vid_stride = img_size, stride, auto, vid_stride
         self.mode = 'image'  # or 'video': what the current item is
         self.frame = 0  # number of the current frame, from 1; 0 for a picture
+        self.fps = 0.0  # frames a second of the current video, skipped ones not counted
         self.problems: list[str] = []
 
     def __len__(self) -> int:
@@ -78,31 +81,51 @@ class LoadImages:
                 LOGGER.warning(f'{self.mode} {number}/{self.nf} {error}')
 
     def _frames(self, path: str, text: str) -> Iterator[Item]:
-        capture = cv2.VideoCapture(path)
+        capture = open_capture(path)
         try:
-            announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-            while (image := self._next_frame(capture)) is not None:
+            announced, stride = frame_count(capture), self.vid_stride
+            self.fps = frame_rate(capture, stride)
+            while (image := next_frame(capture, stride)) is not None:
                 self.frame += 1
-                yield self._item(path, image, capture, f'{text} ({self.frame}/{announced // self.vid_stride}) {path}: ')
+                yield self._item(path, image, capture, f'{text} ({self.frame}/{announced // stride}) {path}: ')
             if self.frame == 0:
                 raise DataError(f'{path}: unreadable video', 'see whether a player shows it')
-            if (self.frame + 1) * self.vid_stride <= announced * ENDS_EARLY:
-                read = self.frame * self.vid_stride
-                raise DataError(f'{path}: the video breaks off after frame {read} of {announced}')
+            if breaks_off(self.frame, stride, announced):
+                raise DataError(f'{path}: the video breaks off after frame {self.frame * stride} of {announced}')
         finally:
             capture.release()
-
-    def _next_frame(self, capture: cv2.VideoCapture) -> np.ndarray | None:
-        """The next frame to look at, or None at the end. Frames in between are grabbed but not decoded to BGR."""
-        for _ in range(self.vid_stride):
-            if not capture.grab():
-                return None
-        whole, image = capture.retrieve()
-        return image if whole else None
 
     def _item(self, path: str, im0: np.ndarray, capture: cv2.VideoCapture | None, text: str) -> Item:
         im = letterbox(im0, self.img_size, stride=self.stride, auto=self.auto)[0]
         return path, np.ascontiguousarray(im.transpose(2, 0, 1)[::-1]), im0, capture, text
+
+
+def open_source(source: Source, vid_stride: int = 1) -> LoadImages | LoadStreams:
+    """What --source names, to be gone through frame by frame: files, or webcams and streams.
+
+    Streams are a webcam's number, an address, a .streams list, and a .txt list that names one of those. The address of
+    a picture or a video is downloaded, and a name that is not there is looked for in the project's folder too.
+
+    Raises:
+        DataError, UsageError: there is nothing of that name, or nothing in it.
+        ResourceError: a download failed.
+    """
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        if is_url(name) and is_media(url2file(name)):
+            return LoadImages(check_file(name), vid_stride=vid_stride)
+        source = name if os.path.exists(name) or not (ROOT / name).exists() else str(ROOT / name)
+        if _names_streams(source):
+            return LoadStreams(source, vid_stride=vid_stride)
+    elif source and all(is_stream(os.fspath(one)) for one in source):
+        return LoadStreams(source, vid_stride=vid_stride)
+    return LoadImages(source, vid_stride=vid_stride)
+
+
+def _names_streams(source: str) -> bool:
+    if _suffix(source) == 'txt' and os.path.isfile(source):
+        return any(is_stream(line) and not is_media(url2file(line)) for line in list_lines(source))
+    return _suffix(source) == 'streams' or (is_stream(source) and not os.path.exists(source))
 
 
 def find_media(source: Source) -> tuple[list[str], list[str]]:
@@ -133,8 +156,8 @@ def _expand(source: str) -> list[str]:
         return sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f))
     if is_stream(source):
         raise UsageError(
-            f'{source}: webcams and streams are no sources here',
-            'give a picture, a video, a folder, a glob or a .txt list of them',
+            f'{source}: a webcam or a stream among files',
+            'name streams alone, or in a .streams list',
         )
     raise DataError(f'{source}: no such file or folder', 'check the path, and quote a glob')
 
@@ -142,10 +165,7 @@ def _expand(source: str) -> list[str]:
 def _listed(file: Path) -> list[str]:
     """The files named on a list's lines, relative to the working directory or else to the list."""
     files = []
-    for line in file.read_text(encoding='utf-8').splitlines():
-        name = line.strip()
-        if not name or name.startswith('#'):
-            continue
+    for name in list_lines(str(file)):
         beside = file.parent / name
         name = str(beside) if not os.path.exists(name) and beside.exists() else name
         if _suffix(name) == 'txt':
@@ -158,11 +178,6 @@ def _listed(file: Path) -> list[str]:
 def is_media(name: str) -> bool:
     """Whether a name's suffix is that of a picture or a video."""
     return _suffix(name) in IMG_FORMATS + VID_FORMATS
-
-
-def is_stream(source: str) -> bool:
-    """Whether a source is a webcam's number or an address."""
-    return source.isnumeric() or source.lower().startswith(STREAM_SCHEMES)
 
 
 def _suffix(path: str) -> str:

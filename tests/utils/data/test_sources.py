@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.data.sources import VID_FORMATS, LoadImages, find_media
+from utils.data.sources import VID_FORMATS, LoadImages, find_media, open_source
+from utils.data.streams import LoadStreams
 from utils.errors import DataError, UsageError
 
 
@@ -131,6 +132,7 @@ def test_bad_files_are_reported_and_the_rest_goes_on(tmp_path, caplog):
     (tmp_path / 'g_broken.mp4').write_bytes(b'\0' * 100)
     sources = LoadImages(tmp_path, 64)
     assert names(sources) == ['f.jpg']
+    assert sources.problems[3].endswith('d_giant.png: more than 178,956,970 pixels')
     bad = ['a_empty.png', 'b_cut.jpg', 'c_text.png', 'd_giant.png', 'g_broken.mp4']
     assert [problem.split(':')[0] for problem in sources.problems] == [str(tmp_path / name) for name in bad]
     assert len([line for line in caplog.messages if 'b_cut.jpg' in line]) == 1
@@ -151,6 +153,12 @@ def test_a_video_that_breaks_off_is_reported_after_its_frames(tmp_path):
     sources = LoadImages(file, 64)
     assert 15 <= len(list(sources)) <= 30
     assert 'breaks off' in sources.problems[0]
+
+
+@pytest.mark.parametrize(('stride', 'fps'), [(1, 12.5), (2, 6.25)])
+def test_rate_of_the_frames(tmp_path, stride, fps):
+    sources = LoadImages(video(tmp_path / 'v.avi', frames=4, fps=12.5), 64, vid_stride=stride)
+    assert [sources.fps for _ in sources] == [fps] * (4 // stride)
 
 
 def test_going_through_twice_gives_the_same(tmp_path):
@@ -177,8 +185,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('source', ['0', 'rtsp://camera/1', 'HTTP://host/stream'])
-def test_webcams_and_streams_are_refused_by_name(source):
-    with pytest.raises(UsageError, match=f'{source}: .*webcams and streams'):
+def test_webcams_and_streams_are_no_files(source):
+    with pytest.raises(UsageError, match=f'{source}: a webcam or a stream among files'):
         LoadImages(source)
 
 
@@ -189,3 +197,46 @@ def test_vid_stride_must_be_positive(tmp_path):
 
 def test_formats_are_those_of_the_reference():
     assert {'asf', 'avi', 'gif', 'm4v', 'mkv', 'mov', 'mp4', 'mpeg', 'mpg', 'ts', 'wmv'} <= set(VID_FORMATS)
+
+
+# Files or streams -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('source', 'kind'), [
+    ('0', LoadStreams),
+    ('rtsp://camera/1', LoadStreams),
+    ('http://host/video?id=3', LoadStreams),
+    ('l.streams', LoadStreams),
+    ('addresses.txt', LoadStreams),
+    (['0', 'rtmp://host/x'], LoadStreams),
+    ('7', LoadImages),
+    ('files.txt', LoadImages),
+    ('x/a.png', LoadImages),
+    (['x/a.png', 'x'], LoadImages),
+    ('data/images', LoadImages),
+])  # fmt: skip
+def test_which_source_is_which(tmp_path, monkeypatch, source, kind):
+    for name in ('x/a.png', '7/a.png', 'root/data/images/a.png'):
+        picture(tmp_path / name)
+    (tmp_path / 'l.streams').write_text('0\n')
+    (tmp_path / 'addresses.txt').write_text('# cameras\nrtsp://host/1\n')
+    (tmp_path / 'files.txt').write_text('x/a.png\nhttp://host/a.jpg\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('utils.data.sources.ROOT', tmp_path / 'root')
+    sources = open_source(source, vid_stride=3)
+    assert isinstance(sources, kind)
+    assert sources.vid_stride == 3
+
+
+def test_the_address_of_a_picture_is_downloaded(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr('utils.data.sources.check_file', lambda name: asked.append(name) or picture(tmp_path / 'a.png'))
+    assert open_source('https://host/b%20a.png?x=1').files == [str(tmp_path / 'a.png')]
+    assert asked == ['https://host/b%20a.png?x=1']
+
+
+@pytest.mark.parametrize(('source', 'match'), [('gone.streams', 'no such file'), ('gone.txt', 'no such file')])
+def test_a_missing_list_is_named(tmp_path, monkeypatch, source, match):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f'{source}: {match}'):
+        open_source(source)
