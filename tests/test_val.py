@@ -199,10 +199,38 @@ def write_annotations(file: Path) -> None:
 def test_json_is_written_and_scored_by_pycocotools(data, tmp_path):
     write_annotations(data.parent / 'annotations' / 'instances_val.json')
     (_, _, map50, map_, *_), _, _ = evaluate(data, tmp_path, save_json=True)
+    assert (map50, map_) == pytest.approx((1, 1))  # COCO's own mean over the 101 recalls
     rows = json.loads((tmp_path / 'predictions.json').read_text())
     assert sorted({row['image_id'] for row in rows}) == ['a', 'b', 'c']
     assert len(rows) == 6
-    assert (map50, map_) == pytest.approx((1, 1))  # COCO's own mean over the 101 recalls
+
+
+def test_annotations_with_ids_of_their_own(data, tmp_path):
+    """Numbers for pictures, and categories in another order: matched by name."""
+    file = data.parent / 'annotations' / 'instances_val.json'
+    write_annotations(file)
+    content = json.loads(file.read_text())
+    content['images'] = [{'id': 100 + i, 'file_name': f'val/{name}.png'} for i, name in enumerate(PICTURES)]
+    content['categories'] = [{'id': 1, 'name': 'star'}, {'id': 2, 'name': 'cell'}]
+    for row in content['annotations']:
+        row['image_id'] = 100 + list(PICTURES).index(row['image_id'])
+        row['category_id'] = 2 - row['category_id']
+    file.rename(data.parent / 'mine.json')
+    (data.parent / 'mine.json').write_text(json.dumps(content))
+    with open(data, 'a') as yaml:
+        yaml.write('annotations: mine.json\n')
+    (_, _, map50, map_, *_), _, _ = evaluate(data, tmp_path, save_json=True)
+    assert (map50, map_) == pytest.approx((1, 1))
+    rows = json.loads((tmp_path / 'predictions.json').read_text())
+    assert {row['image_id'] for row in rows} == {100, 101, 102}
+
+
+def test_annotations_of_other_classes_are_said(data, tmp_path, messages):
+    write_annotations(data.parent / 'annotations' / 'instances_val.json')
+    write_yaml(data, {'path': '.', 'train': 'images/val', 'val': 'images/val', 'names': ['x', 'y']})
+    (_, _, map50, *_), _, _ = evaluate(data, tmp_path, save_json=True)
+    assert map50 == pytest.approx(0.995)
+    assert 'not be scored by pycocotools' in messages()
 
 
 def test_json_that_annotations_do_not_fit_keeps_our_scores(data, tmp_path, messages):

@@ -12,11 +12,13 @@ import numpy as np
 
 from utils.boxes import scale_coords, xywh2xyxy, xyxy2xywh
 from utils.coco import (
+    Annotations,
     coco80_to_coco91_class,
     evaluate_json,
     find_annotations,
     image_id,
     is_coco,
+    read_annotations,
     save_one_json,
 )
 from utils.errors import DataError
@@ -160,8 +162,9 @@ class DetectionFiles:
         json_name: str | None = None,
     ) -> None:  # fmt: skip
         self.folder, self.txt, self.conf, self.json_name = folder, txt, conf, json_name
-        self.annotations = find_annotations(data, split) if json_name else None
-        self.class_map = coco80_to_coco91_class() if is_coco(data) else range(data.nc)
+        self.annotations = _annotations(data, split) if json_name else None
+        numbers = self.annotations.categories if self.annotations else range(data.nc)
+        self.class_map = coco80_to_coco91_class() if is_coco(data) else numbers
         self.paths: list[str] = []
         self.rows: list[dict[str, Any]] = []
         (folder / 'labels' if txt else folder).mkdir(parents=True, exist_ok=True)
@@ -172,7 +175,7 @@ class DetectionFiles:
         if self.txt and len(detections):
             save_one_txt(detections, self.conf, shape, self.folder / 'labels' / f'{Path(path).stem}.txt')
         if self.json_name:
-            save_one_json(detections, self.rows, path, self.class_map)
+            save_one_json(detections, self.rows, path, self.class_map, self._known())
 
     def finish(self, means: tuple[float, ...]) -> tuple[float, ...]:
         """Write the JSON and score it with pycocotools where the data set has annotations.
@@ -194,11 +197,24 @@ class DetectionFiles:
         if self.annotations is None:
             return means
         try:
-            stats = evaluate_json(file, self.annotations, map(image_id, self.paths))
+            stats = evaluate_json(file, self.annotations.file, [image_id(p, self._known()) for p in self.paths])
         except DataError as error:
             LOGGER.warning(f'WARNING: not scored by pycocotools: {error}')
             return means
         return (*means[:2], float(stats[1]), float(stats[0]))
+
+    def _known(self) -> dict[str, Any]:
+        return self.annotations.images if self.annotations else {}
+
+
+def _annotations(data: DataConfig, split: str) -> Annotations | None:
+    """The split's annotations; None, which is said, where they can't be used."""
+    try:
+        file = find_annotations(data, split)
+        return read_annotations(file, data.names) if file else None
+    except DataError as error:
+        LOGGER.warning(f'WARNING: the detections will not be scored by pycocotools: {error}')
+        return None
 
 
 def save_one_txt(predn: np.ndarray, save_conf: bool, shape: Sequence[int], file: str | Path) -> None:

@@ -156,6 +156,15 @@ def test_pycocotools_on_the_written_json(evaluations, name, tmp_path):
     assert dict(zip(STATS, stats)) == pytest.approx(expected, abs=5e-4)
 
 
+def test_pycocotools_on_the_references_json(tmp_path):
+    for name in ('bccd_val_coco.json', 'bccd_val_predictions.json'):
+        with gzip.open(shared(f'golden/{name}.gz')) as packed, open(tmp_path / name, 'wb') as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+    stats = evaluate_json(tmp_path / 'bccd_val_predictions.json', tmp_path / 'bccd_val_coco.json')
+    expected = golden_json('val_results.json')['runs']['img320_iou0.60']['coco']
+    assert dict(zip(STATS, stats)) == pytest.approx(expected, abs=1e-4)
+
+
 def test_the_written_json(evaluations):
     ours, theirs = defaultdict(list), defaultdict(list)
     rows = json.loads(evaluations['img320_iou0.60'].predictions.read_text())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,50 @@ def test_annotations_are_found_beside_the_split(tmp_path, split):
     file.parent.mkdir()
     file.touch()
     assert coco.find_annotations(data, 'val') == file
+
+
+def test_annotations_are_found_by_the_splits_name_or_the_yaml(tmp_path):
+    file = tmp_path / 'annotations' / 'instances_test.json'
+    file.parent.mkdir()
+    file.touch()
+    data = DataConfig(None, tmp_path, (), (tmp_path / 'a',), (tmp_path / 'a', tmp_path / 'b'), ('x',), 1)
+    assert coco.find_annotations(data, 'test') == file
+    assert coco.find_annotations(data, 'val') is None
+    for named in ('annotations/instances_test.json', {'val': str(file)}):
+        assert coco.find_annotations(replace(data, raw={'annotations': named}), 'val') == file
+        assert coco.find_annotations(replace(data, raw={'annotations': named}), 'train') is None
+    with pytest.raises(DataError, match=r'gone\.json: no such file'):
+        coco.find_annotations(replace(data, raw={'annotations': 'gone.json'}), 'val')
+
+
+def test_pictures_and_classes_are_called_what_the_annotations_call_them(tmp_path):
+    images = [{'id': 7, 'file_name': 'deep/cat one.jpg'}, {'id': 'b', 'file_name': '12.png'}, {'id': 3}]
+    categories = [{'id': 18, 'name': 'dog'}, {'id': 17, 'name': 'cat'}]
+    file = tmp_path / 'a.json'
+    file.write_text(json.dumps({'images': images, 'categories': categories, 'annotations': []}))
+    known = coco.read_annotations(file, ['cat', 'bird', 'dog'])
+    assert known.categories[::2] == [17, 18]
+    assert known.categories[1] not in (17, 18)
+    names = ('x/cat one.jpg', 'cat one.webp', '12.png', '3.jpg', '0004.jpg', 'dog.jpg')
+    assert [coco.image_id(name, known.images) for name in names] == [7, 7, 'b', 3, 4, 'dog']
+    rows = []
+    coco.save_one_json(np.float32([[0, 0, 2, 2, 0.5, 2]]), rows, 'y/cat one.jpg', known.categories, known.images)
+    assert (rows[0]['image_id'], rows[0]['category_id']) == (7, 18)
+
+
+@pytest.mark.parametrize(
+    ('text', 'match'),
+    [
+        ('{', 'not in COCO'),
+        ('[]', 'not in COCO'),
+        ('{"images": [{}], "categories": []}', 'not in COCO'),
+        ('{"images": [], "categories": [{"id": 1, "name": "dog"}]}', r'other classes \(dog\)'),
+    ],
+)
+def test_annotations_that_are_none_are_named(tmp_path, text, match):
+    (tmp_path / 'a.json').write_text(text)
+    with pytest.raises(DataError, match=rf'a\.json: .*{match}'):
+        coco.read_annotations(tmp_path / 'a.json', ['cat'])
 
 
 def test_scores_of_half_found(tmp_path):
