@@ -219,10 +219,9 @@ def handle(job: Job, item: tuple, videos: VideoSink) -> bool:
     from utils.data.sinks import asked_to_end
 
     ims, shots = as_batch(job, item)
-    if not job.seen:
-        (job.folder / 'labels' if job.opt.save_txt else job.folder).mkdir(parents=True, exist_ok=True)
     inferred = job.seconds[1]
     found = find(job, ims, shots)
+    (job.folder / 'labels' if job.opt.save_txt else job.folder).mkdir(parents=True, exist_ok=True)
     milliseconds = (job.seconds[1] - inferred) * 1e3 / len(shots)
     for shot, detections in zip(shots, found):
         LOGGER.info(f'{shot.text}{ims.shape[2]}x{ims.shape[3]} {counts(detections, job.names)}{milliseconds:.1f}ms')
@@ -305,7 +304,7 @@ def observer(job: Job, shots: Sequence[Shot]) -> Callable[[Any, str, int], None]
         return None
     from utils.plots import feature_visualization
 
-    folders = [increment_path(job.folder / shot.tag, mkdir=True) for shot in shots]
+    folders = [increment_path(job.folder / shot.tag) for shot in shots]
 
     def observe(x: Any, kind: str, row: int) -> None:
         for i, folder in enumerate(folders):

@@ -306,6 +306,50 @@ def test_a_missing_source_is_named_before_the_weights_are_read(tmp_path, run):
         run('gone.jpg', weights='no_such_weights.pt')
 
 
+# Weights of every kind -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def noise(tmp_path_factory):
+    """Three pictures of noise, 96x64."""
+    folder = tmp_path_factory.mktemp('noise')
+    for i in range(3):
+        cv2.imwrite(str(folder / f'{i}.png'), np.random.default_rng(i).integers(0, 256, (64, 96, 3), np.uint8))
+    return folder
+
+
+KINDS = ['dynamic', 'fixed', 'nms', 'openvino-dynamic', 'openvino-nms', 'dnn']
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_kind_of_weights_writes_the_same_labels(exports, noise, run, kind):
+    options = {'conf_thres': 0.6, 'save_txt': True, 'save_conf': True, 'nosave': True, 'imgsz': [64, 96]}
+    wanted = run(noise, weights=exports['checkpoint'], **options) / 'labels'
+    found = run(noise, weights=exports['fixed' if kind == 'dnn' else kind], dnn=kind == 'dnn', **options) / 'labels'
+    assert files(found) == files(wanted) == ['0.txt', '1.txt', '2.txt']
+    for name in files(wanted):
+        ours, theirs = np.array(table(found / name)), np.array(table(wanted / name))
+        np.testing.assert_array_equal(ours[:, 0], theirs[:, 0])
+        np.testing.assert_allclose(ours[:, 1:5], theirs[:, 1:5], rtol=0, atol=1.01 / 64)  # a pixel may round otherwise
+        np.testing.assert_allclose(ours[:, 5], theirs[:, 5], rtol=0, atol=1e-3)
+
+
+def test_a_file_made_for_one_size_and_batch_takes_pictures_and_streams(exports, tmp_path, run, caplog):
+    a, b, c = (video(tmp_path / f'{name}.avi', frames=1) for name in 'abc')
+    (tmp_path / 'l.streams').write_text(f'{a}\n{b}\n{c}\n')
+    with caplog.at_level('INFO', 'yolov5'):
+        run(tmp_path / 'l.streams', weights=exports['fixed'], imgsz=320, nosave=True)  # batches of 2, 64x96
+    assert sum(m.startswith(('0: 64x96 ', '1: 64x96 ', '2: 64x96 ')) for m in caplog.messages) == 3
+    assert any('made for pictures of 64x96, used in place of 320x320' in m for m in caplog.messages)
+
+
+@pytest.mark.parametrize('option', ['augment', 'visualize'])
+def test_what_an_exported_file_can_not_do_is_said(tmp_path, exports, noise, run, option):
+    with pytest.raises(UsageError, match=f'an exported file can not --{option}. Give the checkpoint'):
+        run(noise, weights=exports['dynamic'], save_txt=True, **{option: True})
+    assert not (tmp_path / 'runs').exists()
+
+
 # Streams ----------------------------------------------------------------------------------------------------------
 
 
@@ -375,6 +419,7 @@ def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path, network, run):
     network(CAT, stop=KeyboardInterrupt, calls=0)
     with pytest.raises(KeyboardInterrupt):
         run(video(tmp_path / 'v.avi'))
+    assert not (tmp_path / 'runs').exists()
 
 
 def test_no_stream_can_be_opened(tmp_path, network, run):
