@@ -9,6 +9,7 @@ import pytest
 
 import detect
 from tests.camera import Camera
+from tests.models.exports import claimed_png
 from utils.annotate import colors
 from utils.errors import DataError, Terminated, UsageError
 from utils.log import LOGGER
@@ -246,10 +247,15 @@ def test_bad_files_are_left_out_and_counted(tmp_path, network, run, caplog):
     picture(tmp_path / 'in' / 'b.png')
     (tmp_path / 'in' / 'a.jpg').write_text('x')
     (tmp_path / 'in' / 'c.mp4').write_text('x')
+    (tmp_path / 'in' / 'd.png').write_bytes(claimed_png(20_000, 20_000))
+    whole = picture(tmp_path / 'in' / 'e.jpg', 200, 200).read_bytes()
+    (tmp_path / 'in' / 'e.jpg').write_bytes(whole[: len(whole) // 2])
     assert files(run(tmp_path / 'in')) == ['b.png']
     assert any('a.jpg: not a picture' in m for m in caplog.messages)
     assert any('c.mp4: unreadable video' in m for m in caplog.messages)
-    assert caplog.messages[-1] == 'WARNING: 2 of 3 files had faults, see above'
+    assert any('d.png: more than 178,956,970 pixels' in m for m in caplog.messages)
+    assert any('e.jpg: unreadable: image file is truncated' in m for m in caplog.messages)
+    assert caplog.messages[-1] == 'WARNING: 4 of 5 files had faults, see above'
 
 
 def test_only_bad_files_is_an_error_and_leaves_no_folder(tmp_path, network, run):
