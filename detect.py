@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ import numpy as np
 from utils.errors import DataError, Terminated, UsageError, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
-from utils.paths import increment_path
+from utils.paths import folder_name, increment_path
 
 if TYPE_CHECKING:  # heavy rooms are entered when detection starts, so that --help is quick
     from models.backend import Backend
@@ -216,6 +216,7 @@ def class_names(names: list[str], opt: DetectOptions) -> list[str]:
 
 def handle(job: Job, item: tuple, videos: VideoSink) -> bool:
     """Detect on a picture or a frame of every stream, print lines, write results; True when q or Escape is hit."""
+    from models.detections import count_words
     from utils.data.sinks import asked_to_end
 
     ims, shots = as_batch(job, item)
@@ -224,7 +225,8 @@ def handle(job: Job, item: tuple, videos: VideoSink) -> bool:
     (job.folder / 'labels' if job.opt.save_txt else job.folder).mkdir(parents=True, exist_ok=True)
     milliseconds = (job.seconds[1] - inferred) * 1e3 / len(shots)
     for shot, detections in zip(shots, found):
-        LOGGER.info(f'{shot.text}{ims.shape[2]}x{ims.shape[3]} {counts(detections, job.names)}{milliseconds:.1f}ms')
+        words = count_words(detections, job.names) or '(no detections)'
+        LOGGER.info(f'{shot.text}{ims.shape[2]}x{ims.shape[3]} {words}, {milliseconds:.1f}ms')
         write(job, shot, detections, videos)
     return job.opt.view_img and asked_to_end()
 
@@ -313,19 +315,12 @@ def observer(job: Job, shots: Sequence[Shot]) -> Callable[[Any, str, int], None]
     return observe
 
 
-def counts(detections: np.ndarray, names: Sequence[str]) -> str:
-    """Detections by class in words: '4 persons, 1 bus, '."""
-    numbers, found = np.unique(detections[:, 5].astype(int), return_counts=True)
-    words = [f'{n} {names[c]}{"s" if n > 1 else ""}, ' for c, n in zip(numbers, found)]
-    return ''.join(words) or '(no detections), '
-
-
 def save_crops(job: Job, im0: np.ndarray, detections: np.ndarray, tag: str) -> None:
     """Write each box as crops/<class name>/<tag>.jpg, with a number from the second on."""
     from utils.annotate import save_one_box
 
     for row in detections[::-1]:
-        name = re.sub(r'[/\\:\0]|^\.+', '_', job.names[int(row[5])])  # a class name may be no folder name
+        name = folder_name(job.names[int(row[5])])
         save_one_box(row[:4], im0, file=job.folder / 'crops' / name / f'{tag}.jpg', BGR=True)
 
 
@@ -387,9 +382,11 @@ def finish(job: Job) -> Path:
 
 def main(argv: list[str] | None = None) -> None:
     set_logging()
-    # A broken video or an absent camera gets one line of ours, not several of OpenCV's and FFmpeg's.
+    # A broken video or an absent camera gets one line of ours, not several of OpenCV's and FFmpeg's; pictures have a
+    # limit of ours, so Pillow need not warn of those under it.
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
+    warnings.filterwarnings('ignore', 'Image size .* exceeds limit')
     detect(parse_options(DetectOptions, argv, 'Detect objects on pictures, videos and streams', 'detect.py'))
 
 
