@@ -62,25 +62,28 @@ def test_equals_the_naive_definition(options, classes):
 
 
 @pytest.mark.parametrize(
-    ('boxes', 'groups', 'max_det'),
+    ('boxes', 'groups', 'max_det', 'iou_thres'),
     [
-        (30_000, 3, 300),  # all groups together, stopping early
-        (3_000, 40, 3_000),  # each group alone
-        (1_500, 1, 1_000),
-        (64 + 128 + 1, 2, 193),  # blocks are full, and one is left
-        (5, 9, 2),
+        (30_000, 3, 300, 0.6),
+        (3_000, 400, 3_000, 0.6),
+        (1_500, 1, 1_000, 0.45),
+        (128 + 256 + 1, 2, 385, 0.6),  # blocks are full, and one is left
+        (5, 9, 2, 0.6),
+        *((400, 3, 400, iou_thres) for iou_thres in (0, 1e-6, 0.05, 0.3, 0.95, 1)),
     ],
 )
-def test_blocks_keep_what_one_by_one_keeps(boxes, groups, max_det):
+def test_blocks_keep_what_one_by_one_keeps(boxes, groups, max_det, iou_thres):
     rng = np.random.default_rng(boxes)
-    sides = np.hstack((rng.uniform(0, 640, (boxes, 2)), rng.uniform(20, 200, (boxes, 2))))
+    sides = np.hstack((rng.uniform(0, 640, (boxes, 2)), rng.uniform(0, 200, (boxes, 2))))
+    sides[1::2] = sides[::2][: boxes // 2] + rng.normal(0, 3, (boxes // 2, 4))  # so that many overlap nearly
+    sides[:, 2:] = np.abs(sides[:, 2:])
     sides, group = xywh2xyxy(sides.astype(np.float32)), rng.integers(0, groups, boxes)
     expected, alive = [], np.ones(boxes, bool)
     for i in range(boxes):
         if alive[i] and len(expected) < max_det:
             expected.append(i)
-            alive &= ~((box_iou(sides[i : i + 1], sides, eps=0)[0] > 0.6) & (group == group[i]))
-    np.testing.assert_array_equal(greedy_nms(sides, group, 0.6, max_det), expected)
+            alive &= ~((box_iou(sides[i : i + 1], sides, eps=0)[0] > iou_thres) & (group == group[i]))
+    np.testing.assert_array_equal(greedy_nms(sides, group, iou_thres, max_det), expected)
 
 
 def test_an_overlap_of_exactly_the_threshold_stays():
