@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.camera import Camera
+from tests.models.exports import claimed_png
 from utils.paths import ROOT
 
 pytest.importorskip('oneflow')
@@ -122,7 +123,7 @@ def test_ctrl_c_ends_a_camera_and_its_video_plays(tmp_path, weights):
                 process.send_signal(signal.SIGINT)
                 break
         rest = process.communicate(timeout=60)[1]
-    assert process.returncode == 0, rest
+    assert process.returncode == 0, ''.join(lines) + rest
     assert 'Results saved to runs/detect/exp' in rest
     assert 'Traceback' not in rest
     video = cv2.VideoCapture(str(tmp_path / 'runs/detect/exp/camera.mp4'))
@@ -138,15 +139,20 @@ def test_a_camera_that_is_not_there_is_one_line(tmp_path, weights):
     assert not any(line.startswith('[') for line in done.stderr.splitlines())  # OpenCV's own complaints
 
 
-def test_a_broken_video_is_one_line(tmp_path, weights):
-    (tmp_path / 'v.mp4').write_bytes(b'\0\0\0\x18ftypmp42' + b'\0' * 200)
-    done = detect('--weights', weights, '--source', 'v.mp4', cwd=tmp_path)
+def test_a_broken_file_is_one_line(tmp_path, weights):
+    (tmp_path / 'in').mkdir()
+    (tmp_path / 'in' / 'p.png').write_bytes(claimed_png(10_000, 10_000))  # Pillow warns of a bomb
+    (tmp_path / 'in' / 'v.mp4').write_bytes(b'\0\0\0\x18ftypmp42' + b'\0' * 200)
+    done = detect('--weights', weights, '--source', 'in', cwd=tmp_path)
     assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if 'v.mp4' in line and not line.startswith('detect: ')] == [
-        'video 1/1 v.mp4: unreadable video. See whether a player shows it',
-        'Error: v.mp4: none of its 1 files could be read. See the lines above',
-    ]
+    picture, *rest = [line for line in done.stderr.splitlines() if '/2 ' in line or line.startswith('Error')]
+    assert 'Warning' not in done.stderr
     assert 'moov' not in done.stderr
+    assert picture.startswith('image 1/2 in/p.png: unreadable: image file is truncated')
+    assert rest == [
+        'video 2/2 in/v.mp4: unreadable video. See whether a player shows it',
+        'Error: in: none of its 2 files could be read. See the lines above',
+    ]
 
 
 def test_help_names_every_option(tmp_path):

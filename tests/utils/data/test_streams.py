@@ -58,10 +58,10 @@ def test_the_newest_frame_counts():
         with closing(iter(sources)) as items:
             next(items)
             stream = sources.streams[0]
-            wait_until(lambda: stream._newest > 0.4)  # 20 frames later
+            wait_until(lambda: stream.image is not None and shade(stream.image) >= 150)
             assert shade(next(items)[2][0]) >= 150
             assert stream.number == 2
-            assert stream.seconds >= 0.4
+            assert stream.seconds > 0
 
 
 def test_no_frame_is_given_twice():
@@ -73,7 +73,8 @@ def test_no_frame_is_given_twice():
     assert sources.problems == [f'{camera.address}: broke off']
 
 
-def test_videos_run_as_one_batch_and_lose_no_frame(tmp_path):
+def test_videos_run_as_one_batch_and_lose_no_frame(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'GATHER', 1)
     a, b = video(tmp_path / 'a.avi'), video(tmp_path / 'b.avi', frames=4)
     (tmp_path / 'l.streams').write_text(f'# two\n{a}\n\n{b}\n{a}\n')
     sources, shades, sizes = LoadStreams(tmp_path / 'l.streams', 64), {a: [], b: []}, []
@@ -115,13 +116,13 @@ def test_a_stream_that_dies_is_picked_up_when_it_comes_back(heard):
             next(items)
             camera.off()
             wait_until(lambda: any('broke off' in m for m in heard.messages))
-            time.sleep(0.3)  # a few attempts in vain
+            time.sleep(1)  # a few attempts in vain
             camera.on()
             wait_until(lambda: camera.connections == 2)
             before = sources.streams[0].seconds
             for _ in range(5):
                 next(items)
-            assert sources.streams[0].seconds - before < 0.5  # the clock stood while it was away
+            assert sources.streams[0].seconds - before < 0.9  # the clock stood while it was away
     assert [m for m in heard.messages if camera.address in m] == [
         f'WARNING: {camera.address}: broke off; trying again for 20 s',
         f'{camera.address}: is back',
