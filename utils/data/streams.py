@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import threading
@@ -61,7 +62,7 @@ class LoadStreams:
             raise UsageError(f'--vid-stride {vid_stride}: not a number of frames', 'give 1 or more')
         self.addresses = read_addresses(sources)
         self.nf = len(self.addresses)
-        self.sources = [clean_name(address) for address in self.addresses]
+        self.sources = clean_names(self.addresses)
         self.img_size, self.stride, self.auto, self.vid_stride = img_size, stride, auto, vid_stride
         self.patience = patience
         self.rect = True  # whether all frames have one shape once letterboxed to the stride
@@ -104,7 +105,7 @@ class LoadStreams:
         if len(missing) == self.nf:
             names = ', '.join(s.shown for s in missing)
             raise DataError(f'{names}: can not be opened', 'check the address, the network or the camera')
-        for stream in missing:
+        for stream in filter(lambda s: s.patience, missing):  # the others have said that nothing comes
             LOGGER.warning(f'WARNING: {stream.shown}: can not be opened; trying again for {stream.patience:.0f} s')
 
     def _fresh(self, changed: threading.Condition) -> list[tuple[int, np.ndarray]]:
@@ -294,7 +295,11 @@ def hide_password(text: str) -> str:
     return re.sub(r'(://)[^/@\s]+@', r'\1***@', text)
 
 
-def clean_name(address: str) -> str:
-    """An address as a path whose last part can name a file: other signs than letters, digits and -./ become _."""
-    cleaned = re.sub(r'[^\w\-./]', '_', re.sub(r'://([^/@\s]+@)?', '_//', address))
-    return cleaned.rstrip('/')[-200:]
+def clean_names(addresses: Sequence[str]) -> list[str]:
+    """Addresses as different paths whose last parts can name files: without passwords, odd signs turned into _."""
+    names: list[str] = []
+    for address in addresses:
+        own = re.sub(r'[^\w\-./]', '_', re.sub(r'://([^/@\s]+@)?', '_//', address)).rstrip('/')[-200:]
+        numbered = (f'{own}_{n}' for n in itertools.count(2))
+        names.append(next(name for name in itertools.chain([own], numbered) if name not in names))
+    return names

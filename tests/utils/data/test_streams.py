@@ -8,7 +8,7 @@ import pytest
 
 from tests.camera import Camera, wait_until
 from utils.data import streams as module
-from utils.data.streams import LoadStreams, clean_name, hide_password, is_stream, read_addresses
+from utils.data.streams import LoadStreams, clean_names, hide_password, is_stream, read_addresses
 from utils.errors import DataError, UsageError
 from utils.log import LOGGER
 
@@ -165,6 +165,13 @@ def test_one_that_can_not_be_opened_is_named_and_the_others_go_on(tmp_path, hear
     assert sources.problems == [f'{gone}: nothing comes from it']
 
 
+def test_a_broken_file_among_streams_is_said_once(tmp_path, heard):
+    (tmp_path / 'b.mp4').write_bytes(b'\0' * 100)
+    sources = LoadStreams([str(tmp_path / 'b.mp4'), video(tmp_path / 'a.avi', frames=1)], 64)
+    assert len(list(sources)) == 1
+    assert heard.messages == [f'WARNING: {tmp_path}/b.mp4: nothing comes from it']
+
+
 def test_none_can_be_opened(tmp_path, heard):
     with Camera() as camera:
         gone = camera.address
@@ -247,6 +254,6 @@ def test_vid_stride_must_be_positive():
 
 def test_names_have_no_passwords():
     assert hide_password('a rtsp://me:pw@host:8/x, b') == 'a rtsp://***@host:8/x, b'
-    assert clean_name('rtsp://me:pw@host:8/x?id=1') == 'rtsp_//host_8/x_id_1'
-    assert clean_name('0') == '0'
-    assert clean_name('http://host/') == 'http_//host'
+    addresses = ['rtsp://me:pw@host:8/x?id=1', '0', 'http://host/', 'rtsp://you:pw@host:8/x&id=1', 'clips/a.mp4']
+    names = ['rtsp_//host_8/x_id_1', '0', 'http_//host', 'rtsp_//host_8/x_id_1_2', 'clips/a.mp4']
+    assert clean_names(addresses) == names
