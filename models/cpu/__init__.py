@@ -14,4 +14,7 @@ and the oracle of the tests. YOLOV5_CPU_ENGINE=0 keeps the door shut. To read it
 
 A network with a layer that is not in the table (attention, transposed convolutions, synchronised batch norm) trains on
 plain OneFlow as a whole.
+
+Inference has no gradients to keep: inference.py gives a network whose weights are settled to onnxruntime, on the graph
+that models/graph makes of it. models/backend.py asks it, for detect, val, the Python API and training's evaluations.
 """
