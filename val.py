@@ -245,6 +245,10 @@ def fixed_size(opt: ValOptions, backend: Backend) -> int:
             f'{opt.weights[0]}: made for pictures of {height}x{width}, but evaluation needs square ones',
             'export it with --dynamic or a square --imgsz',
         )
+    LOGGER.info(
+        f'{opt.weights[0]}: evaluated on square pictures, as it is made for; a checkpoint gets them in their own shape '
+        'and with a margin, and scores a little differently'
+    )
     return width
 
 
@@ -345,7 +349,8 @@ def report(job: Job, scores: Scores, milliseconds: Sequence[float]) -> None:
 def speed(opt: ValOptions) -> None:
     """--task speed: time each checkpoint at detection's thresholds on square pictures."""
     for weights in opt.weights:
-        run(**asdict(opt) | {'weights': [weights], 'conf_thres': 0.25, 'iou_thres': 0.45}, plots=False)
+        thresholds = {'conf_thres': 0.25, 'iou_thres': 0.45}
+        run(**asdict(opt) | thresholds | {'weights': [weights], 'save_json': False}, plots=False)
 
 
 def study(opt: ValOptions) -> Path:

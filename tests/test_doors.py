@@ -16,7 +16,11 @@ LEAVES = {'utils.errors', 'utils.paths', 'utils.log', 'utils.shared_arrays'}  # 
 NETWORK_MAY_USE = LEAVES | {'utils.boxes', 'utils.nms', 'utils.imgsz'}
 # Around the network: what opens weights of any kind, and what takes anything like a picture and gives results.
 AROUND = {'models.backend', 'models.autoshape', 'models.detections'}
-MAY_IMPORT = {'train': {'val'}, 'tools.demo': {'train', 'val', 'detect'}}
+MAY_IMPORT = {
+    'train': {'val'},
+    'tools.demo': {'train', 'val', 'detect'},
+    'benchmarks.formats': {'val', 'export'},
+}
 
 
 def modules() -> dict[str, Path]:

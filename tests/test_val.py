@@ -376,6 +376,7 @@ def test_exports_of_a_fixed_size_and_batch_get_what_they_take(exports, four_clas
         for picture, rows in wanted.items():
             np.testing.assert_allclose(found[picture], rows, atol=5e-3)
     assert 'square.onnx: made for pictures of 64x64, used in place of 640x640' in messages()
+    assert 'square.onnx: evaluated on square pictures' in messages()
     assert 'square.onnx: made for batches of 2, used in place of 3' in messages()
     assert 'at shape (2, 3, 64, 64)' in messages()
     with pytest.raises(UsageError, match=r'fixed\.onnx: made for pictures of 64x96, but evaluation needs square ones'):
@@ -450,7 +451,8 @@ def test_study_and_speed_run_every_checkpoint(tmp_path, monkeypatch):
     assert (tmp_path / 'exp' / 'study.png').is_file()
 
     calls.clear()
-    val.main(['--task', 'speed', '--weights', 'a.pt', 'b.pt'])
+    val.main(['--task', 'speed', '--weights', 'a.pt', 'b.pt', '--data', 'coco.yaml'])
+    assert not any(c['save_json'] for c in calls)
     assert [(c['weights'], c['conf_thres'], c['iou_thres'], c['plots']) for c in calls] == [
         (['a.pt'], 0.25, 0.45, False),
         (['b.pt'], 0.25, 0.45, False),
