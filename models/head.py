@@ -99,7 +99,7 @@ class Detect(nn.Module):
         """
         frequency = 0.6 / (self.nc - 0.999999) if cf is None else np.asarray(cf) / np.sum(cf)
         for conv, stride in zip(self.m, self._strides):
-            bias = conv.bias.numpy().reshape(self.na, -1).copy()
+            bias = conv.bias.detach().numpy().reshape(self.na, -1).copy()
             bias[:, 4] += math.log(8 / (640 / stride) ** 2)
             bias[:, 5 : 5 + self.nc] += np.log(frequency)
             with torch.no_grad():

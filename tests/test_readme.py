@@ -17,12 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 # What sets the machine up, which a test must not do again; what they name is checked below.
 SETUP = ('make ', 'python3.10 -m venv', 'pip install', 'python -m utils.runtime', '. .venv/bin/activate')
-# Servers (ours: tests/examples); downloads (tests/utils/data/test_fetch.py); a stopped run (tests/test_resume.py).
+# Servers (ours: tests/examples); downloads (tests/utils/data/test_fetch.py); a stopped run (tests/test_resume.py);
+# minutes of measuring (tests/benchmarks).
 ELSEWHERE = (
     'tensorboard',
     'python -m utils.data.fetch',
     'python train.py --resume',
     'python -m examples.server',
+    'python -m benchmarks --',
     'curl',
 )
 
