@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -21,10 +22,12 @@ from utils.data.collate import Batch, Sample, collate_fn, collate_fn4
 from utils.data.images import read_image
 from utils.data.labelset import LabelSet
 from utils.data.letterbox import rect_batch_shapes, rect_order, resize_longest, resized_shape
-from utils.data.mix import copy_paste
-from utils.data.mosaic import Mosaic, Tile, draw_centre, draw_corner, mosaic4, mosaic9
+from utils.data.mix import apply_copy_paste, draw_copy_paste
+from utils.data.mosaic import Later, Mosaic, Tile, draw_centre, draw_corner, mosaic4, mosaic9
 from utils.data.order import QUAD, SampleKey, stream
-from utils.data.picture_cache import DiskCache, available_memory, fits, load_all
+from utils.data.perspective import apply_warp, draw_warp
+from utils.data.picture_cache import DiskCache, available_memory, fits
+from utils.data.ram_cache import RamCache
 from utils.errors import UsageError
 from utils.hyps import load_hyp
 
@@ -88,7 +91,7 @@ class LoadImagesAndLabels:
         self.shapes, self.segments = self.label_set.shapes, self.label_set.segments
         self.n = len(labels)
         self.indices = np.arange(self.n)
-        self.ram: list[tuple[np.ndarray, tuple[int, int]]] = []
+        self.ram: RamCache | None = None
         self.disk: DiskCache | None = None
         if cache_images:
             self.cache_images(cache_images)
@@ -130,7 +133,8 @@ class LoadImagesAndLabels:
             DataError: it can't be decoded.
         """
         if self.ram:
-            image, original = self.ram[index]
+            width, height = self.shapes[index].tolist()
+            image, original = self.ram[index], (height, width)
         else:
             image = self.disk.read(index) if self.disk else read_image(self.im_files[index])
             original = image.shape[:2]
@@ -148,13 +152,10 @@ class LoadImagesAndLabels:
             DataError: a picture can't be decoded.
         """
         if where == 'ram':
-            sizes = [resized_shape(width, height, self.img_size) for width, height in self.shapes.tolist()]
-            needed = 3 * sum(width * height for width, height in sizes)
-            if fits(needed * world_size, available_memory(), 'ram', 'the machine'):
-                loaded = load_all(
-                    self.load_image, range(self.n), f'{self.prefix}caching {needed / 2**30:.1f} GiB in ram'
-                )
-                self.ram = [(image, original) for image, original, _ in loaded]
+            ram = RamCache([self._shape(i) for i in range(self.n)])
+            if fits(ram.nbytes * world_size, available_memory(), 'ram', 'the machine'):
+                ram.fill(self._scaled, f'{self.prefix}caching {ram.nbytes / 2**30:.1f} GiB in ram')
+                self.ram = ram
         elif where == 'disk':
             disk = DiskCache(self.im_files)
             needed = 3 * int(self.shapes.astype(np.int64).prod(1).sum())
@@ -202,11 +203,28 @@ class LoadImagesAndLabels:
         """The picture and `partners` drawn ones, in random order."""
         chosen = np.append(rng.choice(self.indices, partners), index)
         rng.shuffle(chosen)
-        return [Tile(self.load_image(i)[0], self.labels[i], self.segments[i]) for i in chosen.tolist()]
+        return [
+            Tile(Later(self._shape(i), partial(self._scaled, i)), self.labels[i], self.segments[i])
+            for i in chosen.tolist()
+        ]
+
+    def _shape(self, index: int) -> tuple[int, int, int]:
+        """Of a picture once it is scaled."""
+        width, height = resized_shape(*self.shapes[index].tolist(), self.img_size)
+        return height, width, 3
+
+    def _scaled(self, index: int) -> np.ndarray:
+        """A picture in its `_shape`, whatever its file has become since the labels were checked."""
+        image, (height, width, _) = self.load_image(index)[0], self._shape(index)
+        return image if image.shape[:2] == (height, width) else cv2.resize(image, (width, height))
 
     def _warped(self, mosaic: Mosaic, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        pasted = copy_paste(mosaic.image, mosaic.labels, mosaic.segments, self.hyp['copy_paste'], rng)
-        return random_perspective(*pasted, **self._warp_limits(), border=self.mosaic_border, rng=rng)
+        pasted = draw_copy_paste(rng, mosaic.segments, self.hyp['copy_paste'])
+        warp = draw_warp(rng, self.img_size, self.img_size, **self._warp_limits())
+        # A mirrored object may come from anywhere; without any, only what the warp shows is drawn.
+        image = mosaic.image if pasted else mosaic.draw(warp.window(mosaic.side, self.img_size))
+        mixed = apply_copy_paste(image, mosaic.labels, mosaic.segments, pasted)
+        return apply_warp(*mixed, warp, self.mosaic_border)
 
     def _warp_limits(self) -> dict[str, float]:
         return {key: self.hyp[key] for key in ('degrees', 'translate', 'scale', 'shear', 'perspective')}

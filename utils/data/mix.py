@@ -74,6 +74,8 @@ def apply_copy_paste(
     im: np.ndarray, labels: np.ndarray, segments: Sequence[np.ndarray], order: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """`copy_paste` with the objects to copy given."""
+    if not len(order):
+        return im, labels, list(segments)
     segments, width = list(segments), im.shape[1]
     mask = np.zeros(im.shape[:2], np.uint8)
     for j in order:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,30 +16,61 @@ class Tile:
     """A picture to be placed.
 
     Attributes:
-        image: (h, w, 3) uint8.
+        image: (h, w, 3) uint8, or a `Later` one.
         labels: (n, 5) [class, x, y, w, h], normalised.
         segments: none, or n polygons (points, 2), normalised.
     """
 
-    image: np.ndarray
+    image: np.ndarray | Later
     labels: np.ndarray
     segments: Sequence[np.ndarray] = ()
 
 
 @dataclass(frozen=True)
+class Later:
+    """A picture whose shape is known and whose pixels are loaded when an array of them is asked for.
+
+    Decoding is most of the work on a sample, and about one tile in ten comes to lie outside of what is shown.
+    """
+
+    shape: tuple[int, int, int]
+    load: Callable[[], np.ndarray]
+
+    def __array__(self, dtype: np.dtype | None = None) -> np.ndarray:
+        return np.asarray(self.load(), dtype)
+
+
+@dataclass(frozen=True)
 class Mosaic:
-    """A canvas with its labels.
+    """A square canvas, not drawn yet, with its labels.
 
     Attributes:
-        image: (2 size, 2 size, 3) uint8.
+        side: of the canvas, 2 size.
+        tiles: with their (left, top), which may lie outside; later ones cover earlier ones.
         labels: (n, 5) [class, x1, y1, x2, y2] in pixels, clipped to the canvas.
         segments: none when no tile has polygons; else n polygons (points, 2) in pixels, clipped to the canvas, (0, 2)
             for labels of tiles without polygons.
     """
 
-    image: np.ndarray
+    side: int
+    tiles: list[tuple[Tile, tuple[int, int]]]
     labels: np.ndarray
     segments: list[np.ndarray]
+
+    @property
+    def image(self) -> np.ndarray:
+        """The canvas (side, side, 3) uint8, grey where no tile is."""
+        return self.draw((0, 0, self.side, self.side))
+
+    def draw(self, window: tuple[int, int, int, int]) -> np.ndarray:
+        """The canvas with only that x1, y1, x2, y2 of it drawn: what lies outside of it is undefined."""
+        x1, y1, x2, y2 = window
+        canvas = np.empty((self.side, self.side, 3), np.uint8)
+        seen = canvas[y1:y2, x1:x2]
+        seen[:] = GREY[0]
+        for tile, (left, top) in self.tiles:
+            paste(seen, tile.image, left - x1, top - y1)
+        return canvas
 
 
 def draw_centre(rng: np.random.Generator, size: int) -> tuple[int, int]:
@@ -94,25 +125,24 @@ def _around_centre(
 
 
 def assemble(placed: Iterable[tuple[Tile, tuple[int, int]]], side: int) -> Mosaic:
-    """Put tiles on a grey square canvas at their (left, top), which may lie outside; later ones cover earlier ones."""
-    canvas = np.full((side, side, 3), GREY[0], np.uint8)
+    """Tiles at their (left, top) on a square canvas, with their labels in its pixels."""
+    placed = list(placed)
     labels, segments = [np.zeros((0, 5), np.float32)], []
     for tile, (left, top) in placed:
         height, width = tile.image.shape[:2]
-        paste(canvas, tile.image, left, top)
         boxes = xywhn2xyxy(tile.labels[:, 1:5], width, height, left, top).clip(0, side)
         labels.append(np.concatenate((tile.labels[:, :1], boxes), 1, dtype=np.float32))
         if len(tile.segments):
             segments += [xyn2xy(polygon, width, height, left, top).clip(0, side) for polygon in tile.segments]
         else:
             segments += [np.zeros((0, 2), np.float32)] * len(boxes)
-    return Mosaic(canvas, np.concatenate(labels), segments if any(map(len, segments)) else [])
+    return Mosaic(side, placed, np.concatenate(labels), segments if any(map(len, segments)) else [])
 
 
-def paste(canvas: np.ndarray, image: np.ndarray, left: int, top: int) -> None:
-    """Copy `image` into `canvas` at (left, top), what hangs over the edges left out."""
+def paste(canvas: np.ndarray, image: np.ndarray | Later, left: int, top: int) -> None:
+    """Copy `image` into `canvas` at (left, top), what hangs over the edges left out; one all outside is not loaded."""
     height, width = image.shape[:2]
     x1, y1 = max(left, 0), max(top, 0)
     x2, y2 = min(left + width, canvas.shape[1]), min(top + height, canvas.shape[0])
     if x1 < x2 and y1 < y2:
-        canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
+        canvas[y1:y2, x1:x2] = np.asarray(image)[y1 - top : y2 - top, x1 - left : x2 - left]

@@ -43,6 +43,17 @@ class Warp:
         move[:2, 2] = self.translate
         return move @ shear @ turn @ lean @ centre
 
+    def window(self, side: int, size: int) -> tuple[int, int, int, int]:
+        """What part of a square input an output of size x size shows: x1, y1, x2, y2 in whole pixels."""
+        if any(self.perspective):
+            return 0, 0, side, side
+        back = cv2.invertAffineTransform(self.matrix(side, side)[:2])
+        last = size - 1
+        corners = np.array([(0, 0), (last, 0), (0, last), (last, last)]) @ back[:, :2].T + back[:, 2]
+        margin = 2  # pixels: interpolation takes the next one, and OpenCV rounds places to 1/32
+        (x1, y1), (x2, y2) = np.floor(corners.min(0)) - margin, np.ceil(corners.max(0)) + margin + 1
+        return tuple(int(min(max(edge, 0), side)) for edge in (x1, y1, x2, y2))
+
 
 def draw_warp(
     rng: np.random.Generator,

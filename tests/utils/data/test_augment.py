@@ -123,6 +123,29 @@ def test_area_thresholds_of_polygons_and_boxes():
     np.testing.assert_allclose(out[0, 1:], [0, 20, 3, 80], atol=0.2)
 
 
+@pytest.mark.parametrize('seed', range(20))
+def test_the_window_of_a_warp_is_all_it_shows(seed):
+    """What lies outside may be anything, and the window is not much larger than it need be."""
+    picture = noise(128, 128)
+    warp = draw_warp(generator(seed), 64, 64, degrees=30, translate=0.3, scale=0.9, shear=10)
+    x1, y1, x2, y2 = warp.window(128, 64)
+    other = noise(128, 128, seed=1)
+    other[y1:y2, x1:x2] = picture[y1:y2, x1:x2]
+    nothing, border = np.zeros((0, 5), np.float32), (-32, -32)
+    out = apply_warp(picture, nothing, [], warp, border)[0]
+    np.testing.assert_array_equal(apply_warp(other, nothing, [], warp, border)[0], out)
+    inner = other.copy()
+    inner[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4] = 255 - inner[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4]
+    assert (apply_warp(inner, nothing, [], warp, border)[0] != out).any()
+
+
+def test_a_window_of_a_perspective_or_of_nothing():
+    assert Warp(perspective=(0.001, 0), translate=(32, 32)).window(128, 64) == (0, 0, 128, 128)
+    assert Warp(scale=0.0, translate=(32, 32)).window(128, 64) == (0, 0, 3, 3)
+    assert Warp(translate=(32, 32)).window(128, 64) == (30, 30, 98, 98)
+    assert Warp(translate=(500, 32)).window(128, 64)[0::2] == (0, 0)
+
+
 def test_box_candidates_against_a_loop():
     rng = generator()
     before = np.sort(rng.uniform(0, 100, (2, 2, 300)), 0).reshape(4, 300)

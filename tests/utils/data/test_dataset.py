@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from utils.data.collate import collate_fn, collate_fn4
 from utils.data.dataset import LoadImagesAndLabels, to_network_order
 from utils.data.labelset import LabelSet
 from utils.data.order import SampleKey, epoch_order, rank_batches, stream
+from utils.data.perspective import Warp
 from utils.errors import ConfigError, DataError, UsageError
 
 STILL = {'hsv_h': 0.0, 'hsv_s': 0.0, 'hsv_v': 0.0}  # colours stay what they are
@@ -127,6 +129,19 @@ def test_mixup_joins_two_mosaics(labels):
     one, two = augmented(labels), augmented(labels, mixup=1.0)
     count = [sum(len(dataset[SampleKey(0, i, i % 6)][1]) for i in range(20)) for dataset in (one, two)]
     assert 1.5 * count[0] < count[1] < 2.5 * count[0]
+
+
+def test_only_what_a_mosaic_shows_is_loaded_and_drawn(labels, monkeypatch):
+    """And the sample is that of the whole canvas, wherever tiles and warps lie."""
+    hyp = {'scale': 0.9, 'translate': 0.4, 'degrees': 20, 'shear': 5}
+    dataset, whole = augmented(labels, **hyp), augmented(labels, **hyp)
+    keys = [SampleKey(0, i, i % 6) for i in range(40)]
+    loaded = []
+    monkeypatch.setattr(dataset, 'load_image', lambda i: loaded.append(i) or whole.load_image(i))
+    ours = [dataset[key] for key in keys]
+    monkeypatch.setattr(Warp, 'window', lambda warp, side, size: (0, 0, side, side))
+    assert all(same(our, whole[key]) for our, key in zip(ours, keys))
+    assert 0.6 * 4 * len(keys) < len(loaded) < 0.95 * 4 * len(keys)
 
 
 def test_mosaic_probability(labels):
@@ -310,7 +325,7 @@ def test_too_little_memory_is_said(labels, monkeypatch, caplog):
     monkeypatch.setattr('utils.data.dataset.available_memory', lambda: 1000)
     with caplog.at_level(logging.WARNING, 'yolov5'):
         dataset = LoadImagesAndLabels(labels, 64, cache_images='ram')
-    assert dataset.ram == []
+    assert dataset.ram is None
     assert '--cache ram' in caplog.text
     assert 'not cached' in caplog.text
     assert len(list(dataset)) == 6
@@ -321,9 +336,38 @@ def test_memory_for_other_ranks_counts(labels, monkeypatch):
     monkeypatch.setattr('utils.data.dataset.available_memory', lambda: int(needed * 1.5))
     dataset = LoadImagesAndLabels(labels, 64)
     dataset.cache_images('ram', world_size=2)
-    assert dataset.ram == []
+    assert dataset.ram is None
     dataset.cache_images('ram', world_size=1)
     assert len(dataset.ram) == 6
+
+
+def test_workers_read_the_pictures_in_memory_where_they_are(labels):
+    """A forked process sees what its parent writes afterwards, so neither has a copy; readers can't write."""
+    dataset = LoadImagesAndLabels(labels, 64, cache_images='ram')
+    with pytest.raises(ValueError, match='read-only'):
+        dataset.load_image(0)[0][:] = 0
+    ours, theirs = multiprocessing.Pipe()
+
+    def child():
+        theirs.recv()
+        theirs.send(int(dataset.load_image(0)[0].min()))
+
+    process = multiprocessing.get_context('fork').Process(target=child)
+    process.start()
+    height, width = dataset.load_image(0)[2]
+    np.frombuffer(dataset.ram.block.base, np.uint8)[: 3 * height * width] = 201
+    ours.send('look')
+    assert ours.recv() == 201
+    process.join()
+
+
+def test_a_picture_that_has_changed_its_size_is_stretched(labels):
+    """As its boxes are: relative to the picture."""
+    expected = [LoadImagesAndLabels(labels, 64)._shape(i) for i in range(6)]
+    cv2.imwrite(labels.images[2], np.full((30, 90, 3), 77, np.uint8))
+    for dataset in (augmented(labels, 64), LoadImagesAndLabels(labels, 64, cache_images='ram')):
+        assert [dataset._scaled(i).shape for i in range(6)] == expected
+        assert (dataset._scaled(2) == 77).all()
 
 
 def test_available_memory_is_no_more_than_the_machine_has():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from utils.data.mosaic import Tile, draw_centre, draw_corner, mosaic4, mosaic9, paste
+from utils.data.mosaic import Later, Tile, draw_centre, draw_corner, mosaic4, mosaic9, paste
 
 WHOLE = np.array([[0, 0.5, 0.5, 1, 1]], np.float32)
 
@@ -78,6 +78,26 @@ def test_nine_tiles_of_different_sizes_hug_the_centre():
     assert seen[7] == [0, bottom, right - 28, 60]
     assert seen[8] == [0, bottom - 16, left, bottom]
     assert seen[9] == [0, 0, left, bottom - 16]
+
+
+def test_a_part_of_a_canvas():
+    tiles = [tile(40, 40, 1), tile(40, 30, 2), tile(40, 40, 3), tile(40, 40, 4)]
+    mosaic = mosaic4(tiles, 40, (40, 40))
+    part = mosaic.draw((30, 10, 75, 60))
+    assert part.shape == (80, 80, 3)
+    np.testing.assert_array_equal(part[10:60, 30:75], mosaic.image[10:60, 30:75])
+
+
+def test_a_tile_outside_is_not_loaded():
+    loaded = []
+    tiles = [
+        Tile(Later((40, 40, 3), lambda i=i: loaded.append(i) or np.full((40, 40, 3), i, np.uint8)), WHOLE)
+        for i in range(4)
+    ]
+    mosaic = mosaic4(tiles, 40, (40, 40))
+    assert loaded == []
+    assert (mosaic.draw((0, 41, 80, 80))[41:, 39:41] == [[2] * 3, [3] * 3]).all()
+    assert loaded == [2, 3]
 
 
 def test_polygons_of_some_tiles_stay_with_their_labels():
