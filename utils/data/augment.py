@@ -30,6 +30,8 @@ __all__ = [
     'replicate',
 ]
 
+TRUNCATE = 1e-4 - 0.5  # to add before rounding to the nearest: almost all of the fraction is cut off
+
 
 def draw_hsv(rng: np.random.Generator, hgain: float, sgain: float, vgain: float) -> np.ndarray:
     """Factors (3,) for hue, saturation and value, each uniformly within 1 ± its gain."""
@@ -50,9 +52,21 @@ def augment_hsv(
 
 def apply_hsv(im: np.ndarray, factors: np.ndarray) -> None:
     """`augment_hsv` with the factors (3,) given."""
-    hsv = cv2.cvtColor(im, cv2.COLOR_BGR2HSV)
-    cv2.LUT(hsv, np.ascontiguousarray(hsv_tables(factors).T[:, None]), dst=hsv)
-    cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR, dst=im)
+    planes = cv2.split(cv2.cvtColor(im, cv2.COLOR_BGR2HSV))
+    for plane, table, factor, cyclic in zip(planes, hsv_tables(factors), factors, (True, False, False)):
+        if not cyclic and _truncates_by_rounding(factor):  # five times as fast as the table
+            cv2.convertScaleAbs(plane, dst=plane, alpha=factor, beta=TRUNCATE)
+        else:
+            cv2.LUT(plane, table, dst=plane)
+    cv2.cvtColor(cv2.merge(planes), cv2.COLOR_HSV2BGR, dst=im)
+
+
+def _truncates_by_rounding(factor: float) -> bool:
+    """Whether rounding x * factor + TRUNCATE gives a whole x * factor without its fraction, for all 256 x.
+
+    Twice the distance from a half is asked for: OpenCV computes in float32, here and there with fused operations.
+    """
+    return factor >= 0 and bool((np.arange(256) * factor % 1 < 1 - 2 * (TRUNCATE + 0.5)).all())
 
 
 def hsv_tables(factors: np.ndarray) -> np.ndarray:

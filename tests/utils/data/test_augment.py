@@ -11,6 +11,7 @@ import pytest
 
 from utils.data.augment import (
     Albumentations,
+    apply_hsv,
     augment_hsv,
     box_candidates,
     copy_paste,
@@ -168,6 +169,19 @@ def test_hsv_against_one_channel_at_a_time():
     expected = cv2.merge([table[channel] for table, channel in zip(hsv_tables(factors), expected)])
     augment_hsv(picture, 0.1, 0.7, 0.4, rng=generator(5))
     np.testing.assert_array_equal(picture, cv2.cvtColor(expected, cv2.COLOR_HSV2BGR))
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_hsv_is_its_tables(seed):
+    """Whether or not they are used: a random factor is mostly multiplied with, 1.9999 and below 0 can't be."""
+    factors = [draw_hsv(generator(seed), 0.5, 0.9, 0.9), np.array([0.9, 1.99997, 0.5]), np.array([1, -0.2, 0.0])]
+    picture = noise(61, 67, seed)
+    for factor in factors[: 1 + 2 * (seed == 0)]:
+        hsv = cv2.cvtColor(picture, cv2.COLOR_BGR2HSV)
+        hsv = np.stack([table[plane] for table, plane in zip(hsv_tables(factor), np.moveaxis(hsv, -1, 0))], -1)
+        out = picture.copy()
+        apply_hsv(out, factor)
+        np.testing.assert_array_equal(out, cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
 
 
 def test_hsv_without_gains_draws_nothing():
