@@ -96,6 +96,8 @@ def on_page_markdown(markdown, page, config, files):
     uri = page.file.src_uri
     if uri.startswith(('reference/', 'source/')):
         return markdown
+    if number := re.match(r'\d+', posixpath.basename(uri)):
+        page.meta['title'] = f'{int(number[0])}. {re.search(r"^# (.+)$", markdown, re.MULTILINE)[1]}'
     return _repository_links(markdown, uri, posixpath.join('docs', posixpath.dirname(uri)))
 
 
