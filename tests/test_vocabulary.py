@@ -60,6 +60,7 @@ HOMES = {
     'train': 'run main',
     'val': 'run main',
     'detect': 'run main',
+    'export': 'run main export_formats export_onnx export_openvino',
     'hubconf': """custom yolov5n yolov5s yolov5m yolov5l yolov5x yolov5n6 yolov5s6 yolov5m6 yolov5l6 yolov5x6""",
 }
 
