@@ -31,7 +31,7 @@ TRAINING_WORDS = {f'yolov5{size}.yaml': 'tiny.yaml' for size in 'nsmlx'}
 ELSEWHERE = (
     'make ', 'git ', 'cd ', 'python3.10 -m venv', 'pip install', 'python -m utils.runtime', '. .venv/bin/activate',
     'tensorboard', 'python -m utils.data.fetch', 'python train.py --resume', 'python -m examples.server',
-    'python -m benchmarks', 'curl',
+    'python -m benchmarks', 'python benchmarks.py', 'curl',
 )  # fmt: skip
 
 
