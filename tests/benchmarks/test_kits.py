@@ -47,6 +47,40 @@ def test_inference_agrees(tiny):
     assert numbers('plain', case)[0] == pytest.approx(numbers('ours', case)[0], rel=1e-4)
 
 
+CHECKOUT = {
+    '__init__.py': '',
+    'general.py': """
+import oneflow
+def non_max_suppression(rows, conf, iou, multi_label, max_det):
+    assert (conf, iou, multi_label, max_det) == (0.001, 0.6, True, 300), (conf, iou, multi_label, max_det)
+    return [rows[0, :7, :6]]
+""",
+    'dataloaders.py': """
+from pathlib import Path
+def create_dataloader(path, size, batch, stride, hyp, augment, shuffle, workers):
+    assert (path, size, batch, stride, hyp, augment, shuffle) == (['images'], 64, 2, 32, {'mosaic': 1}, True, True)
+    return [([0, 0],)] * 3, 'the data set'
+class LoadImagesAndLabels:
+    def __init__(self, path):
+        cache = Path(path).with_name('labels.cache')
+        cache.write_text(f'{cache.exists()}')
+""",
+}
+
+
+def test_a_checkout_is_asked_by_its_public_names(tmp_path):
+    for name, text in CHECKOUT.items():
+        (tmp_path / 'utils' / name).parent.mkdir(exist_ok=True)
+        (tmp_path / 'utils' / name).write_text(text)
+    checkout = 'one-yolov5', {'kind': 'nms', 'count': 40}, str(tmp_path)
+    assert numbers(*checkout)[0][0] == 7
+    case = {'kind': 'load', 'train': ['images'], 'size': 64, 'batch': 2, 'hyp': {'mosaic': 1}, 'workers': 0}
+    assert numbers('one-yolov5', case, str(tmp_path)) == ([], [])
+    for cold in (True, False):
+        numbers('one-yolov5', {'kind': 'scan', 'folder': str(tmp_path / 'images'), 'cold': cold}, str(tmp_path))
+        assert (tmp_path / 'labels.cache').read_text() == str(not cold)
+
+
 def test_a_library_stands_in_for_oneflow(tmp_path):
     """`import oneflow` and what our source imports from it, after `stand_in`, with a library of three modules."""
     (tmp_path / 'other/nn').mkdir(parents=True)
