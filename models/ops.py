@@ -77,9 +77,9 @@ class BatchNorm2d(nn.BatchNorm2d):
         self._check_input_dim(x)
         n = x.numel() // x.shape[1]
         with torch.no_grad():
-            mean = _channel_sum(x) / n
+            mean = channel_sum(x) / n
             centred = x - mean.view(1, -1, 1, 1)
-            variance = _channel_dot(centred, centred) / n
+            variance = channel_dot(centred, centred) / n
             if self.track_running_stats:
                 self.num_batches_tracked.add_(1)
                 self.running_mean.mul_(1 - self.momentum).add_(mean * self.momentum)
@@ -104,21 +104,21 @@ class _Normalize(torch.autograd.Function):
     def backward(ctx, dy):
         weight, centred, inverse = ctx.saved_tensors
         n = dy.numel() // dy.shape[1]
-        dbias = _channel_sum(dy)
-        dweight = _channel_dot(dy, centred) * inverse
+        dbias = channel_sum(dy)
+        dweight = channel_dot(dy, centred) * inverse
         scale = weight * inverse
         slope = scale * inverse * dweight / -n
         dx = _channel_affine(dy, scale, scale * dbias / -n) + centred * slope.view(1, -1, 1, 1)
         return dx, dweight, dbias, None, None
 
 
-def _channel_sum(x: torch.Tensor) -> torch.Tensor:
+def channel_sum(x: torch.Tensor) -> torch.Tensor:
     """(b, c, h, w) -> the sum over all but c, (c,)."""
     b, c, h, w = x.shape
     return torch.matmul(x.reshape(b * c, h * w), torch.ones(h * w, 1)).view(b, c).sum(0)
 
 
-def _channel_dot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def channel_dot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The sum of x * y over all but the channels, (c,)."""
     b, c, h, w = x.shape
     return torch._C.batch_matmul(x.reshape(b * c, 1, h * w), y.reshape(b * c, h * w, 1)).view(b, c).sum(0)

@@ -490,9 +490,12 @@ def test_an_option_that_python_gets_wrong_is_refused():
         train.run(epoch=3)
 
 
-def test_several_processes_are_refused(tiny, tmp_path, monkeypatch):
-    """They would train side by side, each on its own."""
+@pytest.mark.parametrize(('changes', 'complaint'), [
+    ({'evolve': 3}, '--evolve: trains in one process'),
+    ({'batch_size': -1}, '--batch-size -1: can be measured by one process only'),
+])  # fmt: skip
+def test_what_several_processes_refuse(tiny, tmp_path, monkeypatch, changes, complaint):
     monkeypatch.setenv('WORLD_SIZE', '2')
-    with pytest.raises(UsageError, match='2 processes: only one can train so far'):
-        train.run(**tiny.options(tmp_path))
+    with pytest.raises(UsageError, match=complaint):
+        train.start_training(make_options(train.TrainOptions, **tiny.options(tmp_path, **changes)))
     assert not list(tmp_path.iterdir())

@@ -57,7 +57,7 @@ DEFAULTS = {
     'noautoanchor': False, 'noplots': False, 'cache': None, 'image_weights': False, 'device': '', 'multi_scale': False,
     'single_cls': False, 'optimizer': 'SGD', 'workers': 8, 'project': 'runs/train', 'name': 'exp', 'exist_ok': False,
     'quad': False, 'cos_lr': False, 'label_smoothing': 0.0, 'patience': 100, 'freeze': [0], 'save_period': -1,
-    'seed': 0, 'evolve': None, 'loggers': None,
+    'seed': 0, 'evolve': None, 'sync_bn': False, 'loggers': None,
 }  # fmt: skip
 
 

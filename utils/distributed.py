@@ -10,8 +10,8 @@ import os
 
 
 def rank() -> int:
-    """This process's number among all, from 0."""
-    return int(os.environ.get('RANK', 0))
+    """This process's number among all, from 0. Without the launcher OneFlow sets RANK to -1 when it is imported."""
+    return max(int(os.environ.get('RANK', 0)), 0)
 
 
 def local_rank() -> int:
@@ -22,6 +22,11 @@ def local_rank() -> int:
 def world_size() -> int:
     """The number of processes."""
     return int(os.environ.get('WORLD_SIZE', 1))
+
+
+def local_world_size() -> int:
+    """The number of processes that share this one's cores; set where they meet (`utils.peers`)."""
+    return int(os.environ.get('LOCAL_WORLD_SIZE', world_size()))
 
 
 def is_main() -> bool:

@@ -90,36 +90,40 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def run_main(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:
-    """Run a script's `main(argv)`; print a `UserError` as one line on stderr.
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """What to tell the user about an exception, and the exit code; None for a bug of ours.
 
-    Returns the exit code: 0, a `UserError`'s own code, 1 for a full disk or too little memory, 130 after Ctrl-C,
-    143 after SIGTERM where `sigterm_as_ctrl_c` holds.
+    The code is a `UserError`'s own, 1 for a full disk or too little memory, 130 after Ctrl-C, 143 after SIGTERM where
+    `sigterm_as_ctrl_c` holds.
+    """
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or 'Interrupted', getattr(error, 'exit_code', 130)
+    if isinstance(error, MemoryError):
+        return f'Out of memory: {error}. Take a smaller --batch-size or --img, or drop --cache ram', 1
+    if isinstance(error, OSError) and error.errno is not None:
+        # Only the system's own failures (disk full, no permission, read-only): their text names the file.
+        return f'{error.filename or "System"}: {error.strerror}', 1
+    return None
+
+
+def run_main(main: Callable[[list[str] | None], object], argv: list[str] | None = None) -> int:
+    """Run a script's `main(argv)`; print an error that the user can mend as one line on stderr.
+
+    Returns the exit code: 0, or that of `explain`.
     With --debug among the arguments or YOLO_DEBUG=1 in the environment every error keeps its traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
         main(argv)
         return 0
-    except UserError as error:
-        report, code = str(error), error.exit_code
-        _print_traceback_if_asked(argv)
-    except KeyboardInterrupt as stop:
-        report, code = str(stop) or 'Interrupted', getattr(stop, 'exit_code', 130)
-        _print_traceback_if_asked(argv)
-    except MemoryError as error:
-        report, code = f'Out of memory: {error}. Take a smaller --batch-size or --img, or drop --cache ram', 1
-        _print_traceback_if_asked(argv)
-    except OSError as error:
-        # Only the system's own failures (disk full, no permission, read-only): their text names the file.
-        if error.errno is None:
+    except (Exception, KeyboardInterrupt) as error:
+        known = explain(error)
+        if known is None:
             raise
-        report, code = f'{error.filename or "System"}: {error.strerror}', 1
-        _print_traceback_if_asked(argv)
+        if '--debug' in argv or os.environ.get('YOLO_DEBUG') == '1':
+            traceback.print_exc()
+    report, code = known
     print(f'Error: {report}', file=sys.stderr)
     return code
-
-
-def _print_traceback_if_asked(argv: list[str]) -> None:
-    if '--debug' in argv or os.environ.get('YOLO_DEBUG') == '1':
-        traceback.print_exc()

@@ -84,15 +84,18 @@ class ComputeLoss:
 
     Args:
         autobalance: let each level's objectness weight follow the inverse of its loss, the stride-16 level being 1.
+        ranks: of more than one, every process calls it with its part of a batch, and the mean of their losses is the
+            loss of the whole. Means over matches divide by the mean of all processes' counts for that: as many
+            boxes count as much wherever they are.
 
     Attributes:
         balance: (3 or 5,) objectness weights of the levels.
     """
 
-    def __init__(self, model: nn.Module, autobalance: bool = False) -> None:
+    def __init__(self, model: nn.Module, autobalance: bool = False, ranks: int = 1) -> None:
         detect, hyp = model.detect, model.hyp
         self.device = next(model.parameters()).device
-        self.hyp, self.autobalance, self.nc = hyp, autobalance, detect.nc
+        self.hyp, self.autobalance, self.nc, self.ranks = hyp, autobalance, detect.nc, ranks
         self.anchors = detect.anchors.cpu().numpy().copy()
         self.positive, self.negative = smooth_BCE(hyp.get('label_smoothing', 0.0))
         self.bce_cls = self._make_bce(hyp['cls_pw'])
@@ -123,14 +126,17 @@ class ComputeLoss:
         flat = [p.reshape(-1, p.shape[-1]) for p in maps]
         cells = [m.cells(*p.shape[1:4]) for m, p in zip(matches, maps)]
 
+        divisors = self._mean_counts(cells)
+
         box = cls = torch.zeros((), device=self.device)
         overlap = None
         if any(map(len, matches)):  # OneFlow ends the process on backward through a cat of nothing
             predicted = torch.cat([p[self._upload(c)] for p, c in zip(flat, cells) if len(c)])
-            counts = [len(c) for c in cells if len(c)]
-            box, overlap = self._box_loss(predicted[:, :4], matches, counts)
+            counts = {i: len(c) for i, c in enumerate(cells) if len(c)}
+            loss, overlap = self._box_loss(predicted[:, :4], matches)
+            box = _sum_of_level_means(loss, counts, divisors)
             if self.nc > 1:
-                cls = self._class_loss(predicted[:, 5:], matches, counts)
+                cls = _sum_of_level_means(self._class_loss(predicted[:, 5:], matches), counts, divisors)
         obj = self._objectness_loss(flat, cells, overlap)
 
         parts = torch.stack([box * self.hyp['box'], obj * self.hyp['obj'], cls * self.hyp['cls']])
@@ -143,22 +149,28 @@ class ComputeLoss:
         gamma = self.hyp['fl_gamma']
         return FocalLoss(bce, gamma) if gamma > 0 else bce
 
-    def _box_loss(
-        self, logits: torch.Tensor, matches: list[Matches], counts: list[int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """1 - CIoU, and (n,) the CIoU cut at 0 without gradient: the objectness the matched cells should have."""
+    def _mean_counts(self, cells: list[np.ndarray]) -> torch.Tensor | None:
+        """By level, the mean number of matches of all processes; None where there is only one. It waits for nothing."""
+        if self.ranks == 1:
+            return None
+        counts = self._upload(np.float32([len(c) for c in cells]) / self.ranks)
+        torch.comm.all_reduce(counts)
+        return counts
+
+    def _box_loss(self, logits: torch.Tensor, matches: list[Matches]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n,) 1 - CIoU, and (n,) the CIoU cut at 0 without gradient: the objectness the matched cells should have."""
         target = self._upload(np.concatenate([m.box for m in matches]))
         anchor_wh = self._upload(np.concatenate([m.anchor_wh for m in matches]))
         doubled = torch.sigmoid(logits) * 2
         box = torch.cat([doubled[:, :2] - 0.5, doubled[:, 2:] ** 2 * anchor_wh], dim=1)
         ciou = bbox_iou(box, target, CIoU=True).squeeze(-1)
-        return _sum_of_level_means(1.0 - ciou, counts), ciou.detach().clamp(min=0)
+        return 1.0 - ciou, ciou.detach().clamp(min=0)
 
-    def _class_loss(self, logits: torch.Tensor, matches: list[Matches], counts: list[int]) -> torch.Tensor:
+    def _class_loss(self, logits: torch.Tensor, matches: list[Matches]) -> torch.Tensor:
         cls = np.concatenate([m.cls for m in matches])
         target = np.full((len(cls), self.nc), self.negative, dtype=np.float32)
         target[np.arange(len(cls)), cls] = self.positive
-        return _sum_of_level_means(self.bce_cls(logits, self._upload(target)), counts)
+        return self.bce_cls(logits, self._upload(target))
 
     def _objectness_loss(
         self, flat: list[torch.Tensor], cells: list[np.ndarray], overlap: torch.Tensor | None
@@ -188,6 +200,17 @@ class ComputeLoss:
         return torch.from_numpy(array).to(self.device)
 
 
-def _sum_of_level_means(values: torch.Tensor, counts: list[int]) -> torch.Tensor:
-    """Sum over levels of the mean of their rows; the rows of (n, ...) `values` lie level by level."""
-    return sum(level.mean() for level in values.split(counts))
+def _sum_of_level_means(
+    values: torch.Tensor, counts: dict[int, int], divisors: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Sum over levels of the mean of their rows; the rows of (n, ...) `values` lie level by level.
+
+    Args:
+        counts: rows by level, where there are any.
+        divisors: by level, by what to divide in place of the number of rows.
+    """
+    levels = values.split(list(counts.values()))
+    if divisors is None:
+        return sum(level.mean() for level in levels)
+    columns = values.numel() // len(values)
+    return sum(level.sum() / (divisors[i] * columns) for i, level in zip(counts, levels))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from utils.distributed import is_main
 from utils.errors import TrainingError
 from utils.log import LOGGER
 
@@ -93,7 +94,13 @@ def progress_bar(loader: Any, title: str = '') -> tqdm:
     """A bar over a loader; where stderr is a file or a pipe, at most one line in five seconds."""
     interval = 0.1 if sys.stderr.isatty() else 5
     return tqdm(
-        loader, desc=title, total=len(loader), bar_format=BAR_FORMAT, mininterval=interval, maxinterval=interval
+        loader,
+        desc=title,
+        total=len(loader),
+        bar_format=BAR_FORMAT,
+        mininterval=interval,
+        maxinterval=interval,
+        disable=not is_main(),
     )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from utils.checkpoint import Checkpoint, build_model, load_checkpoint, load_state, state_arrays
+from utils.distributed import world_size
 from utils.errors import DataError, TrainingError, UsageError, sigterm_as_ctrl_c
 from utils.log import LOGGER
 from utils.optim import optimizer_from_numpy, optimizer_to_numpy
@@ -32,7 +33,7 @@ def to_checkpoint(run: Any) -> Checkpoint:
     """All that is needed to use the model and to go on training it; arrays are copies.
 
     Args:
-        run: a `train.Run` (the script uses this module, not the other way about).
+        run: a `utils.train_setup.Run`.
     """
     return Checkpoint(
         config=run.model.yaml,
@@ -152,6 +153,7 @@ def interruptible(run: Any) -> Iterator[None]:
             yield
     except KeyboardInterrupt as stop:
         if run.resumable:
-            how = f'python train.py --resume {shlex.quote(str(run.last))}'
+            start = 'python' if world_size() == 1 else 'the same launcher and options of it,'
+            how = f'{start} train.py --resume {shlex.quote(str(run.last))}'
             stop.args = (f'{str(stop) or "Interrupted"} in epoch {run.epoch}. To go on: {how}',)
         raise

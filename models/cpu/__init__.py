@@ -12,7 +12,7 @@ and the oracle of the tests. YOLOV5_CPU_ENGINE=0 keeps the door shut. To read it
     plan.py     the steps in order, and where their numbers lie in one arena
     dnnl.py     oneDNN's C interface through ctypes
 
-A network with a layer that is not in the table (attention, transposed convolutions, synchronised batch norm) trains on
+A network with a layer that is not in the table (attention, transposed convolutions) trains on
 plain OneFlow as a whole.
 
 Inference has no gradients to keep: inference.py gives a network whose weights are settled to onnxruntime, on the graph

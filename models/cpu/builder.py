@@ -87,6 +87,10 @@ class Builder(Recorder):
         if x.gradient is None:
             x.gradient = part
             return
+        self.add_part(x, part)
+
+    def add_part(self, x: Value, part: Buffer) -> None:
+        """Add numbers in the layout of `x` to its gradient, which has a part already."""
         layout, whole = x.descriptor, self.own_gradient(x)
         add = self.dnnl.primitive('binary', d.ADD, layout, layout, layout)
         self.step(add, {Arg.SRC: whole, Arg.SRC_1: (layout, part), Arg.DST: whole})

@@ -66,7 +66,8 @@ class Engine:
         self.arena = aligned(0)
         self.shared = SharedArrays()
         self.run: Run | None = None
-        self.threads = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get('WORLD_SIZE', '1')))
+        sharing = os.environ.get('LOCAL_WORLD_SIZE') or os.environ.get('WORLD_SIZE') or '1'
+        self.threads = max(1, len(os.sched_getaffinity(0)) // int(sharing))
 
     def forward(self, model: Any, x: torch.Tensor) -> list[torch.Tensor] | None:
         self.dnnl.set_threads(self.threads)

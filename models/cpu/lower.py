@@ -16,6 +16,7 @@ from models import ops as layers
 from models.cpu import dnnl, norm, ops
 from models.cpu.builder import Builder
 from models.cpu.plan import Value
+from models.sync_bn import SyncBatchNorm2d
 
 Maps = Value | list[Value]
 
@@ -175,6 +176,7 @@ def _detect(b: Builder, m: head.Detect, x: list[Value]) -> list[Value]:
 LAYERS: dict[type, Callable[[Builder, Any, Any], Maps]] = {
     nn.Conv2d: _convolution,
     nn.BatchNorm2d: _batch_norm,
+    SyncBatchNorm2d: _batch_norm,
     nn.MaxPool2d: _max_pool,
     nn.Upsample: _upsample,
     nn.ZeroPad2d: lambda b, m, x: ops.zero_pad(b, x, *m.padding),

@@ -67,6 +67,8 @@ def test_alone_without_the_launcher(monkeypatch):
     for key in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE'):
         monkeypatch.delenv(key, raising=False)
     assert (rank(), local_rank(), world_size(), is_main()) == (0, 0, 1, True)
+    monkeypatch.setenv('RANK', '-1')  # as OneFlow does
+    assert (rank(), is_main()) == (0, True)
 
 
 def test_input_is_bytes_over_255():

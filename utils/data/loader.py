@@ -16,6 +16,7 @@ from utils.data.labels import labels_to_class_weights, labels_to_image_weights, 
 from utils.data.labelset import LabelSet
 from utils.data.order import SampleKey, epoch_order, rank_batches
 from utils.data.workers import WorkerPool
+from utils.distributed import local_world_size
 from utils.errors import UsageError
 from utils.log import LOGGER
 
@@ -117,7 +118,7 @@ class DataLoader:
         self.epoch = 0
         self.weights: np.ndarray | None = None
         self.pool: WorkerPool | None = None
-        cores = max(len(os.sched_getaffinity(0)) // options.world_size, 1)
+        cores = max(len(os.sched_getaffinity(0)) // min(options.world_size, local_world_size()), 1)
         self.workers = min(options.workers, cores, len(self))
         if options.image_weights:
             classes = 1 + max((int(labels[:, 0].max()) for labels in dataset.labels if len(labels)), default=0)

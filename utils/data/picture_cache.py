@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data.images import read_image
+from utils.distributed import is_main
 from utils.log import LOGGER
 from utils.paths import atomic_write
 
@@ -51,7 +52,7 @@ def fits(needed: int, free: int, what: str, place: str) -> bool:
 
 def load_all(load: Callable[[int], np.ndarray], numbers: Sequence[int], title: str) -> Iterator[np.ndarray]:
     """Call `load` for each number in several threads, in order, never far ahead of the consumer."""
-    bar = tqdm(total=len(numbers), desc=title, unit=' pictures', disable=None)
+    bar = tqdm(total=len(numbers), desc=title, unit=' pictures', disable=None if is_main() else True)
     with bar, ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(numbers), CHUNK):
             for result in pool.map(load, numbers[start : start + CHUNK]):

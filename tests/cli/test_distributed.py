@@ -1,0 +1,176 @@
+"""train.py in two processes, through OneFlow's own launcher: started, compared with one process, stopped and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train
+from tests import launcher
+from tests.tiny import SIZE, Tiny
+from utils.callbacks import Callbacks
+from utils.checkpoint import load_checkpoint
+from utils.data.loader import create_dataloader
+from utils.distributed import is_main
+from utils.hyps import load_hyp
+from utils.paths import ROOT
+
+TRAIN = ROOT / 'train.py'
+LAST = 'runs/exp/weights/last.safetensors'
+
+
+@contextmanager
+def training(tiny: Tiny, folder: Path, *resume: str, **changes: object) -> Iterator[tuple[subprocess.Popen, list[int]]]:
+    """A run without end that has just written a checkpoint, and its two processes' numbers, by rank."""
+    words = resume or tiny.words('runs', epochs=100_000, noval=True, workers=1, **changes)
+    last = folder / LAST
+    before = last.stat().st_mtime_ns if resume else 0
+    process = launcher.start(folder, TRAIN, *words)
+    try:
+        wait_for(lambda: process.poll() is not None or (last.exists() and last.stat().st_mtime_ns > before), 60)
+        assert process.poll() is None, (folder / 'err.txt').read_text()
+        yield process, sorted(children(process.pid), key=rank_of)
+    finally:
+        launcher.end(process)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+
+
+def rank_of(pid: int) -> int:
+    return int(re.search(rb'\0RANK=(\d+)', Path(f'/proc/{pid}/environ').read_bytes())[1])
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those that still run; one that its parent has not yet buried does not."""
+    return [p for p in pids if Path(f'/proc/{p}').exists() and ') Z' not in Path(f'/proc/{p}/stat').read_text()]
+
+
+def ours(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith('Error: ')]
+
+
+def test_two_processes_train_as_one(tiny, tmp_path):
+    """Twenty steps with augmentation: the same pictures, and the same losses but for rounding (5e-6 at most).
+
+    At the rates of the first steps of a real run rounding is amplified tenfold every three steps, with maps this small.
+    """
+    hyp = {'lr0': 0.001, 'warmup_bias_lr': 0.001}
+    options = {'epochs': 20, 'batch_size': 8, 'noval': True, 'nosave': True, 'sync_bn': True, 'hyp': hyp}
+    one = losses_of_a_run(tiny.options(str(tmp_path), name='one', **options))
+    code, said = launcher.run(
+        tmp_path, launcher.RANKS, __name__, json.dumps(tiny.options(str(tmp_path), name='two', **options))
+    )
+    assert code == 0, said
+    assert said.count('Starting training for 20 epochs') == said.count('Results saved to') == 1
+    assert 'Batch norm over all processes in 51 layers' in said
+    np.testing.assert_allclose(json.loads(said.splitlines()[-1]), one, rtol=1e-4)
+    assert {path.name for path in tmp_path.iterdir()} == {'one', 'two', 'err.txt'}
+    assert len(list((tmp_path / 'two').glob('events*'))) == 1
+
+
+def losses_of_a_run(options: dict) -> list[list[float]]:
+    """Box, objectness and class loss of each epoch."""
+    callbacks, rows = Callbacks(), []
+    callbacks.register_action('on_fit_epoch_end', callback=lambda values, *_: rows.append(list(map(float, values[:3]))))
+    train.run(callbacks, **options)
+    return rows
+
+
+def main() -> None:
+    """What the two processes run."""
+    rows = losses_of_a_run(json.loads(sys.argv[1]))
+    if is_main():
+        print(json.dumps(rows))
+
+
+def test_two_processes_draw_differently(tiny, tmp_path):
+    """One picture eight times over: no two of what they make of it in two epochs are alike."""
+    picture = next(tiny.data.parent.glob('images/train/00000.*'))
+    (tmp_path / 'list.txt').write_text(f'{picture}\n' * 8)
+    hyp = load_hyp('hyp.scratch-low.yaml')
+    drawn = []
+    for rank in range(2):
+        loader, _ = create_dataloader(
+            tmp_path / 'list.txt', SIZE, 4, augment=True, hyp=hyp, shuffle=True, workers=rank, rank=rank, world_size=2
+        )
+        drawn += [image.tobytes() for _ in range(2) for images, *_ in loader for image in images]
+        loader.close()
+    assert len(drawn) == len(set(drawn)) == 16
+
+
+def test_a_batch_that_does_not_divide(tiny, tmp_path):
+    code, said = launcher.run(tmp_path, TRAIN, *tiny.words('runs', batch_size=7))
+    assert code == 1
+    assert ours(said) == ['Error: --batch-size 7: not a multiple of the 2 processes. Try 6']
+    assert not (tmp_path / 'runs').exists()
+
+
+@pytest.mark.parametrize('victim', [0, 1])
+def test_one_is_killed(tiny, tmp_path, victim):
+    with training(tiny, tmp_path) as (process, ranks):
+        all_of_them = ranks + [loader for rank in ranks for loader in children(rank)]
+        os.kill(ranks[victim], signal.SIGKILL)
+        wait_for(lambda: process.poll() is not None and not alive(all_of_them), 10)
+    said = (tmp_path / 'err.txt').read_text()
+    assert len(ours(said)) == 1, said
+    assert ours(said)[0].startswith(f'Error: process {victim} ended without a word')
+    assert load_checkpoint(tmp_path / LAST).epoch >= 0
+
+
+def test_stopped_it_goes_on(tiny, tmp_path):
+    """Ctrl-C reaches the launcher and all processes."""
+    with training(tiny, tmp_path) as (process, ranks):
+        all_of_them = ranks + [loader for rank in ranks for loader in children(rank)]
+        os.killpg(process.pid, signal.SIGINT)
+        wait_for(lambda: process.poll() is not None and not alive(all_of_them), 10)
+    said = (tmp_path / 'err.txt').read_text()
+    assert len(ours(said)) == 1, said
+    how = re.fullmatch(r'Error: Interrupted in epoch \d+\. To go on: .* train.py (--resume .*)', ours(said)[0])
+    assert how, said
+    epoch = load_checkpoint(tmp_path / LAST).epoch
+    with training(tiny, tmp_path, *how[1].split()) as (process, ranks):
+        # Not the head of a group, the launcher leaves its processes behind; they see that it is gone.
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: process.poll() is not None and not alive(ranks), 10)
+    assert load_checkpoint(tmp_path / LAST).epoch > epoch
+
+
+def test_two_machines(tiny, tmp_path):
+    """Two launchers of one process each; all is written once."""
+    words = tiny.words('runs', epochs=2, patience=1)
+    port = launcher.free_port()
+    nodes = [
+        launcher.start(tmp_path, TRAIN, *words, name=f'{node}.txt', ranks=1, nodes=2, node=node, port=port)
+        for node in (1, 0)
+    ]
+    try:
+        codes = [node.wait(60) for node in nodes]
+    finally:
+        for node in nodes:
+            launcher.end(node)
+    said = [(tmp_path / f'{node}.txt').read_text() for node in (0, 1)]
+    assert codes == [0, 0], said
+    assert 'Results saved to' in said[0]
+    assert said[1] == ''
+    assert len((tmp_path / 'runs/exp/results.csv').read_text().splitlines()) == 3
+    assert sorted(path.name for path in (tmp_path / 'runs').iterdir()) == ['exp']

@@ -1,0 +1,182 @@
+"""Processes that meet, wait for each other, tell each other values, and end together; without OneFlow, for speed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.launcher import free_port
+from utils import peers
+from utils.errors import UsageError
+from utils.paths import ROOT
+
+PROGRAM = """
+import os, signal, sys, time
+from utils import peers
+from utils.distributed import is_main, local_world_size, rank
+from utils.errors import DataError
+peers._import_oneflow = lambda: None
+with peers.together():
+{body}
+print('alone again' if peers.exchange(1) == [1] else '')
+"""
+
+
+def ranks(folder: Path, body: str, count: int = 2) -> list[subprocess.Popen]:
+    """That many processes that run `body` together; what they say goes to a file each."""
+    program = PROGRAM.format(body='\n'.join(f'    {line}' for line in body.splitlines()))
+    port, started = str(free_port()), []
+    for number in range(count):
+        place = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': str(count), 'RANK': str(number)}
+        environment = os.environ | place | {'LOCAL_RANK': str(number)}
+        with open(folder / f'{number}.txt', 'w') as said:
+            command = [sys.executable, '-u', '-c', program]
+            started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said))
+    return started
+
+
+def finish(folder: Path, processes: list[subprocess.Popen], seconds: float = 10) -> tuple[list[int], list[str]]:
+    """Exit codes, and what was said; by rank. All have to end in time."""
+    until = time.monotonic() + seconds
+    try:
+        codes = [process.wait(max(until - time.monotonic(), 0.1)) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return codes, [(folder / f'{number}.txt').read_text() for number in range(len(processes))]
+
+
+def wait_for_line(file: Path, line: str) -> None:
+    until = time.monotonic() + 10
+    while line not in file.read_text():
+        assert time.monotonic() < until, file.read_text()
+        time.sleep(0.02)
+
+
+def test_values_and_turns(tmp_path):
+    body = """
+print(peers.exchange({'rank': rank()}), peers.share(rank() + 5), local_world_size())
+with peers.in_turn():
+    print(time.monotonic())
+    time.sleep(0.3)
+"""
+    codes, said = finish(tmp_path, ranks(tmp_path, body, 3))
+    assert codes == [0] * 3, said
+    values, times, ends = zip(*(text.splitlines() for text in said))
+    assert values == ("[{'rank': 0}, {'rank': 1}, {'rank': 2}] 5 3",) * 3
+    assert float(times[1]) - float(times[0]) > 0.29  # process 0 went first,
+    assert abs(float(times[2]) - float(times[1])) < 0.25  # and the others, on its machine, at one time
+    assert ends == ('alone again',) * 3
+
+
+@pytest.mark.parametrize('guilty', [0, 1])
+def test_the_cause_is_printed_once_by_process_0(tmp_path, guilty):
+    body = f"""
+if rank() == {guilty}:
+    raise DataError('x.txt: bad', 'mend it')
+time.sleep(60) if rank() else peers.exchange()
+"""
+    codes, said = finish(tmp_path, ranks(tmp_path, body))
+    assert codes == [1, 1]
+    assert said == ['Error: x.txt: bad. Mend it\n', '']
+
+
+def test_all_fail_alike_and_one_tells(tmp_path):
+    codes, said = finish(tmp_path, ranks(tmp_path, "raise ValueError('a bug of ours')", 3))
+    assert codes == [1] * 3
+    assert ''.join(said).count('ValueError: a bug of ours') == 1
+    assert said[0].startswith('Process ')
+    assert 'Traceback' in said[0]
+
+
+@pytest.mark.parametrize('victim', [0, 1, 2])
+def test_one_is_killed(tmp_path, victim):
+    body = "print('here')\ntime.sleep(60)"
+    processes = ranks(tmp_path, body, 3)
+    for number in range(3):
+        wait_for_line(tmp_path / f'{number}.txt', 'here')
+    processes[victim].kill()
+    codes, said = finish(tmp_path, processes)
+    assert [code for number, code in enumerate(codes) if number != victim] == [1, 1]
+    assert ''.join(said).count(f'Error: process {victim} ended without a word') == 1
+
+
+@pytest.mark.parametrize(
+    ('number', 'code', 'word'), [(signal.SIGINT, 130, 'Interrupted'), (signal.SIGTERM, 143, 'Terminated')]
+)
+def test_a_signal_ends_all(tmp_path, number, code, word):
+    processes = ranks(tmp_path, "print('here')\nwhile True: peers.exchange(); time.sleep(0.01)")
+    for place in range(2):
+        wait_for_line(tmp_path / f'{place}.txt', 'here')
+    processes[1].send_signal(number)
+    codes, said = finish(tmp_path, processes)
+    assert codes == [code, code]
+    assert said == [f'here\nError: {word}\n', 'here\n']
+
+
+def test_ends_though_the_main_thread_hears_nothing(tmp_path):
+    """As inside a collective that waits for a process which is gone: signals reach no Python code there."""
+    body = "print('here')\nsignal.signal(signal.SIGINT, lambda *_: None)\nprint('deaf')\ntime.sleep(60)"
+    processes = ranks(tmp_path, body)
+    wait_for_line(tmp_path / '0.txt', 'deaf')
+    processes[0].send_signal(signal.SIGINT)
+    codes, said = finish(tmp_path, processes)
+    assert codes == [130, 130]
+    assert said[0] == 'here\ndeaf\nError: Interrupted\n'
+
+
+def test_the_launcher_is_gone(tmp_path):
+    """The system tells a process with SIGTERM that its parent died."""
+    port = free_port()
+    program = PROGRAM.format(body='    print(os.getpid(), flush=True)\n    time.sleep(60)')
+    launcher = f"""
+import os, subprocess, sys, time
+place = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT='{port}', WORLD_SIZE='2')
+for i in '01':
+    subprocess.Popen([sys.executable, '-c', {program!r}], env=os.environ | place | dict(RANK=i, LOCAL_RANK=i))
+time.sleep(60)
+"""
+    with open(tmp_path / 'said.txt', 'w') as said:
+        process = subprocess.Popen([sys.executable, '-c', launcher], cwd=ROOT, stdout=said, stderr=said)
+    until = time.monotonic() + 10
+    while len((tmp_path / 'said.txt').read_text().split()) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    children = (tmp_path / 'said.txt').read_text().split()
+    process.kill()
+    process.wait()
+    while any(
+        Path(f'/proc/{child}').exists() and 'Z' not in Path(f'/proc/{child}/stat').read_text().split()[2]
+        for child in children
+    ):
+        assert time.monotonic() < until + 10, 'a process lives on'
+        time.sleep(0.05)
+    assert (tmp_path / 'said.txt').read_text().count('Error: ') == 1
+
+
+def test_a_port_that_is_taken(tmp_path, monkeypatch):
+    port = free_port()
+    monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
+    monkeypatch.setenv('MASTER_PORT', str(port))
+    host, control = peers.control_address()
+    assert (host, control) == ('127.0.0.1', port - 10_000)
+    with socket.create_server((host, control)), pytest.raises(UsageError, match='another --master_port'):
+        peers._listen(host, control)
+    monkeypatch.setenv('MASTER_PORT', '1234')
+    assert peers.control_address()[1] == 11_234
+    monkeypatch.delenv('MASTER_ADDR')
+    with pytest.raises(UsageError, match='oneflow.distributed.launch'):
+        peers.control_address()
+
+
+def test_alone_nothing_happens():
+    with peers.together(), peers.in_turn():
+        assert peers.exchange('x') == ['x']
+        assert peers.share(3) == 3
