@@ -68,8 +68,10 @@ def last_in_cell(cells: np.ndarray) -> np.ndarray:
     Two targets may fall on one cell and anchor: the later one in `Matches`' order decides its objectness. Scattering
     only these places has one outcome on every device.
     """
-    _, first_from_behind = np.unique(cells[::-1], return_index=True)
-    return np.sort(len(cells) - 1 - first_from_behind)
+    order = np.arange(len(cells))
+    last = np.empty(cells.max(initial=-1) + 1, np.int64)
+    last[cells] = order  # of equal indices NumPy keeps the last
+    return np.flatnonzero(last[cells] == order)
 
 
 def _match_level(targets: np.ndarray, shape: tuple[int, int], anchors: np.ndarray, anchor_t: float) -> Matches:
