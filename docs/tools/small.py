@@ -27,11 +27,11 @@ TRAINING = '--noplots', '--workers', '0', '--loggers', 'csv'  # added to each tr
 TRAINING_WORDS = {f'yolov5{size}.yaml': 'tiny.yaml' for size in 'nsmlx'}
 
 # What is not run, by its beginning: it sets the machine up, serves for ever, or needs a network.
-# Our own servers, downloads, benchmarks and resumed runs have tests of their own.
+# Our own servers, downloads, benchmarks, resumed runs and several processes have tests of their own.
 ELSEWHERE = (
     'make ', 'git ', 'cd ', 'python3.10 -m venv', 'pip install', 'python -m utils.runtime', '. .venv/bin/activate',
     'tensorboard', 'python -m utils.data.fetch', 'python train.py --resume', 'python -m examples.server',
-    'python -m benchmarks', 'python benchmarks.py', 'curl',
+    'python -m benchmarks', 'python benchmarks.py', 'python -m oneflow.distributed.launch', 'curl',
 )  # fmt: skip
 
 
