@@ -8,6 +8,7 @@ is gone sees the same from its side and ends.
 
 from __future__ import annotations
 
+import gc
 import math
 import mmap
 import multiprocessing
@@ -175,6 +176,7 @@ def _work(
     for inherited in list(_PARENTS_ENDS):  # held here, they would hide from their workers that the parent let go
         inherited.close()
     cv2.setNumThreads(0)  # one core for each worker
+    gc.freeze()  # the collector writes to what it visits: it would copy the parent's memory page by page
     try:
         while True:
             while not connection.poll(PARENT_CHECK):

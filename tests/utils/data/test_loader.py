@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -242,6 +243,15 @@ def test_a_batch_larger_than_its_slot():
     pool = WorkerPool(fail, 1, slot_bytes=1)
     (array, number), _ = pool.run([1, 3])
     assert (array.tolist(), number) == ([[1, 1, 1], [1, 1, 1]], 1)
+    pool.close()
+
+
+def test_workers_collect_no_garbage_of_the_parent():
+    """A collection writes into every object that it visits, and so copies the page it lies on."""
+    pool = WorkerPool(lambda task: (np.zeros(1, np.uint8), gc.get_freeze_count()), 1, slot_bytes=1)
+    ((_, frozen),) = pool.run([0])
+    assert frozen > 1000
+    assert gc.get_freeze_count() == 0
     pool.close()
 
 
