@@ -291,9 +291,21 @@ def graph_of(job: Job, nms: NMSOptions | None, half: bool) -> onnx.ModelProto:
     opt = job.opt
     graph = build_onnx(job.model, job.size, opt.batch_size, opt.dynamic, half, opt.opset, nms, metadata=training(job))
     if opt.simplify:
-        graph = library('onnxslim').slim(graph)
+        graph = simplified(graph)
     onnx.checker.check_model(graph, full_check=True)
     return graph
+
+
+def simplified(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with fewer operations, by onnxslim.
+
+    What that writes about the sizes of dynamic values are formulas of thousands of letters, in all megabytes: they are
+    left out, and the outputs described as they were.
+    """
+    slim = library('onnxslim').slim(graph)
+    del slim.graph.value_info[:], slim.graph.output[:]
+    slim.graph.output.extend(graph.graph.output)
+    return slim
 
 
 def training(job: Job) -> dict[str, Any]:

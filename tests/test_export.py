@@ -56,6 +56,14 @@ def test_every_format_beside_the_weights(weights, model, messages):
     assert messages().count('largest difference to the checkpoint on a drawn picture') == 2
 
 
+def test_simplified(weights):
+    plain, simple = (onnx.load(str(make(weights, dynamic=True, simplify=s, nms=True)[0])) for s in (False, True))
+    assert len(simple.graph.node) < len(plain.graph.node)
+    assert simple.ByteSize() < plain.ByteSize()
+    assert list(simple.graph.output) == list(plain.graph.output)
+    assert simple.metadata_props[1:] == plain.metadata_props[1:]  # the first has the date
+
+
 @pytest.mark.parametrize('include', ['onnx', 'openvino'])
 def test_any_size_simplified_with_suppression(weights, model, include):
     (file,) = make(
