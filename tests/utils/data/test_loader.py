@@ -176,6 +176,8 @@ def test_options_are_checked(labels):
 def test_no_more_workers_than_cores_and_batches(labels, monkeypatch):
     assert make(labels, 100, batch_size=1).workers == 8
     assert make(labels, 100, batch_size=5).workers == 2
+    assert make(labels, 100, batch_size=1, world_size=2).workers == 5  # the other one has a machine of its own
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
     assert make(labels, 100, batch_size=1, world_size=2).workers == 4
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0})
     assert make(labels, 100, batch_size=1, world_size=2).workers == 1
