@@ -75,19 +75,36 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def sigterm_as_ctrl_c() -> Iterator[None]:
-    """Within the block SIGTERM raises `Terminated` where the program is. Only a main thread can have that."""
+    """Within the block SIGTERM raises `Terminated` where the program is. Only a main thread can have that.
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
+    Once: while the program tidies up after that, or after Ctrl-C, SIGTERM is ignored until the outermost block is left.
+    A launcher that gets Ctrl-C sends one after the other, and the second would cut the tidying short.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handle)
+    handlers = {signal.SIGINT: _interrupt, signal.SIGTERM: _terminate}
+    # Where Ctrl-C is ignored (a shell's background job) or the program has a way of its own, that stays.
+    if signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, _interrupt):
+        del handlers[signal.SIGINT]
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        inner = before[signal.SIGTERM] is _terminate
+        if not (inner and signal.getsignal(signal.SIGTERM) is signal.SIG_IGN):
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:

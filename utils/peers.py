@@ -131,8 +131,7 @@ class Peers:
             self._know(0, connection)
             self._send(0, rank=rank(), world=world_size())
         self.signals = self._wake_on_signals()
-        for other in self.sockets:
-            self._start(self._read, other)
+        self.readers = [self._start(self._read, other) for other in self.sockets]
         self._start(self._watch)
         here = [Path('/proc/sys/kernel/random/boot_id').read_text(), socket.gethostname()]
         places = exchange([here, sorted(os.sched_getaffinity(0))])
@@ -168,6 +167,8 @@ class Peers:
                 signal.signal(number, signal.SIG_IGN)
         if rank() == 0:
             code = self._end_all(reason, code)
+            for reader in self.readers:  # OneFlow's threads in the others print a stack trace when they miss process 0
+                reader.join(GRACE / len(self.readers))
         else:
             self._send(0, failed=reason, code=code)
             time.sleep(GRACE)  # the answer ends this process; without one process 0 is gone as well
@@ -254,8 +255,10 @@ class Peers:
                 self._hear(other, kind, message)
         self._lost(other)
 
-    def _start(self, work: Callable, *args: Any) -> None:
-        threading.Thread(target=work, args=args, daemon=True, name='peers').start()
+    def _start(self, work: Callable, *args: Any) -> threading.Thread:
+        thread = threading.Thread(target=work, args=args, daemon=True, name='peers')
+        thread.start()
+        return thread
 
     def _wake_on_signals(self) -> socket.socket:
         """A socket on which each signal's number arrives, even while the main thread is inside OneFlow."""
@@ -280,7 +283,8 @@ def _reason(error: BaseException) -> tuple[str, int]:
 
 
 def _print(reason: str) -> None:
-    print(('\n' if sys.stderr.isatty() else '') + reason, file=sys.stderr, flush=True)
+    bar_open = bool(getattr(getattr(sys.modules.get('tqdm'), 'tqdm', None), '_instances', ()))
+    print(('\n' if bar_open or sys.stderr.isatty() else '') + reason, file=sys.stderr, flush=True)
 
 
 def _import_oneflow() -> None:

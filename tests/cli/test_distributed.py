@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -24,7 +25,7 @@ from utils.checkpoint import load_checkpoint
 from utils.data.loader import create_dataloader
 from utils.distributed import is_main
 from utils.hyps import load_hyp
-from utils.paths import ROOT
+from utils.paths import ROOT, write_yaml
 
 TRAIN = ROOT / 'train.py'
 LAST = 'runs/exp/weights/last.safetensors'
@@ -88,19 +89,42 @@ def test_two_processes_train_as_one(tiny, tmp_path):
     assert len(list((tmp_path / 'two').glob('events*'))) == 1
 
 
-def losses_of_a_run(options: dict) -> list[list[float]]:
-    """Box, objectness and class loss of each epoch."""
+def losses_of_a_run(options: dict, stop_after: float = math.inf) -> list[list[float]]:
+    """Box, objectness and class loss of each epoch; the run is stopped early after so many."""
     callbacks, rows = Callbacks(), []
-    callbacks.register_action('on_fit_epoch_end', callback=lambda values, *_: rows.append(list(map(float, values[:3]))))
+
+    def note(values: list, *_: object) -> None:
+        rows.append(list(map(float, values[:3])))
+        callbacks.stop_training = len(rows) >= stop_after
+
+    callbacks.register_action('on_fit_epoch_end', callback=note)
     train.run(callbacks, **options)
     return rows
 
 
 def main() -> None:
     """What the two processes run."""
-    rows = losses_of_a_run(json.loads(sys.argv[1]))
+    rows = losses_of_a_run(*map(json.loads, sys.argv[1:]))
     if is_main():
         print(json.dumps(rows))
+
+
+def test_an_early_stop_is_one_of_both(tiny, tmp_path):
+    options = tiny.options(str(tmp_path), epochs=50, noval=True)
+    code, said = launcher.run(tmp_path, launcher.RANKS, __name__, json.dumps(options), '3')
+    assert code == 0, said
+    assert len(json.loads(said.splitlines()[-1])) == 3
+    assert '3 epochs completed' in said
+
+
+def test_a_loss_that_is_no_number_ends_both(tiny, tmp_path):
+    write_yaml(tmp_path / 'hyp.yaml', load_hyp('hyp.scratch-low.yaml') | {'lr0': 1e30, 'warmup_bias_lr': 1e30})
+    words = tiny.words('runs', epochs=5, noval=True, nosave=True, hyp=tmp_path / 'hyp.yaml')
+    code, said = launcher.run(tmp_path, TRAIN, *words)
+    assert code == 1, said
+    assert len(ours(said)) == 1, said
+    assert 'is not finite' in ours(said)[0]
+    assert '.jpg' in ours(said)[0]
 
 
 def test_two_processes_draw_differently(tiny, tmp_path):

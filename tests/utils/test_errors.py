@@ -46,6 +46,23 @@ def test_sigterm_raises_where_asked_for():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize(('number', 'error'), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_sigterm_does_not_cut_the_tidying_short(number, error):
+    """As when a launcher gets Ctrl-C, and then ends its processes."""
+    before, tidied = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)], []
+    with pytest.raises(KeyboardInterrupt) as stop, sigterm_as_ctrl_c():
+        try:
+            with sigterm_as_ctrl_c():
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            tidied.append(True)
+    assert (stop.type, tidied) == (error, [True])
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_another_thread_leaves_sigterm_alone():
     seen, before = [], signal.getsignal(signal.SIGTERM)
 
