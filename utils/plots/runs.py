@@ -105,6 +105,7 @@ def plot_evolve(evolve_csv: str | Path = 'path/to/evolve.csv') -> None:
         ax.plot(gene_values[best], scores[best], 'k+', markersize=15)
         ax.set_title(f'{gene} = {gene_values[best]:.3g}', fontsize=9)
         ax.tick_params(labelsize=7)
+        ax.locator_params(axis='x', nbins=3)  # numbers such as 0.000469 would run into each other
         LOGGER.info(f'{gene:>15}: {gene_values[best]:.3g}')
     save_figure(figure, Path(evolve_csv).with_suffix('.png'))
     LOGGER.info(f'Saved {Path(evolve_csv).with_suffix(".png")}')
