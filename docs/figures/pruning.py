@@ -1,0 +1,67 @@
+"""A detector whose smallest weights are set to zero: how good it is still."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from oneflow import nn
+
+import val
+from docs.figures.style import BLUE, GREY, ORANGE, RED, canvas, save
+from docs.tools.numbers import write_numbers
+from models.surgery import prune, sparsity
+from utils.checkpoint import attempt_load
+from utils.data.loader import create_dataloader
+from utils.data.shapes import make_shapes
+from utils.data.yaml import load_data
+
+ROOT = Path(__file__).resolve().parents[2]
+DETECTOR = ROOT / 'docs/weights/shapes.safetensors'
+SIZE, PICTURES = 128, 48
+AMOUNTS = 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7
+
+
+def detector(amount: float = 0.0):
+    """The shapes detector, pruned."""
+    model = attempt_load(DETECTOR, 'cpu')
+    if amount:
+        prune(model, amount)
+    return model.eval()
+
+
+def evaluate(models: list, **options) -> list[tuple]:
+    """P, R, mAP50, mAP50-95 of each on the same drawn pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = load_data(make_shapes(Path(folder, 'shapes'), train=1, val=PICTURES) / 'shapes.yaml')
+        options |= {'imgsz': SIZE, 'batch_size': 16, 'plots': False, 'save_dir': folder}
+        found = []
+        for model in models:
+            loader, _ = create_dataloader(data.val, SIZE, 16, stride=32, rect=True, pad=0.5, workers=0, prefix='val: ')
+            found.append(val.run(data, model=model, dataloader=loader, **options)[0][:4])
+    return found
+
+
+def make() -> None:
+    models = [detector(amount) for amount in AMOUNTS]
+    scores = evaluate(models)
+    shares = [sparsity(model) for model in models]
+    figure, axes = canvas(1, 2, height=3.2)
+    weights = np.concatenate([m.weight.numpy().ravel() for m in models[0].modules() if isinstance(m, nn.Conv2d)])
+    axes[0, 0].hist(np.abs(weights), np.linspace(0, 0.6, 61), color=GREY)
+    for amount, color in ((0.3, BLUE), (0.5, ORANGE), (0.7, RED)):
+        axes[0, 0].axvline(np.quantile(np.abs(weights), amount), color=color, label=f'amount={amount}')
+    axes[0, 0].set(xlabel='|w|')
+    axes[0, 0].legend(fontsize=8)
+    axes[0, 1].plot(AMOUNTS, [s[2] for s in scores], 'o-', color=BLUE, label='mAP50')
+    axes[0, 1].plot(AMOUNTS, [s[3] for s in scores], 's-', color=ORANGE, label='mAP50-95')
+    axes[0, 1].set(xlabel='amount', ylim=(0, 1))
+    axes[0, 1].legend(fontsize=8)
+    figure.tight_layout()
+    save(figure, 'pruning.svg')
+    write_numbers('pruning', {
+        'pictures': PICTURES, 'size': SIZE,
+        'table': [[f'{a:.1f}', f'{share:.3f}', f'{s[2]:.3f}', f'{s[3]:.3f}']
+                  for a, share, s in zip(AMOUNTS, shares, scores)],
+    })  # fmt: skip
