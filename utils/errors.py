@@ -92,18 +92,22 @@ def sigterm_as_ctrl_c() -> Iterator[None]:
         yield
     finally:
         inner = before[signal.SIGTERM] is _terminate
-        if not (inner and signal.getsignal(signal.SIGTERM) is signal.SIG_IGN):
+        if not (inner and signal.getsignal(signal.SIGTERM) is ignore):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
+def ignore(number: int, frame: FrameType | None) -> None:
+    """A signal's handler that does nothing. Unlike SIG_IGN it leaves no complaint about one that is on its way."""
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, ignore)
     raise KeyboardInterrupt
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, ignore)
     raise Terminated
 
 

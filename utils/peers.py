@@ -30,7 +30,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from utils.distributed import local_rank, rank, world_size
-from utils.errors import UsageError, explain, sigterm_as_ctrl_c
+from utils.errors import UsageError, explain, ignore, sigterm_as_ctrl_c
 
 GRACE = 3.0  # seconds that the main thread has to tidy up before its process ends
 SILENCE = (3, 2, 3)  # a machine is gone after so many seconds of silence, asked again after so many, so many times
@@ -164,7 +164,7 @@ class Peers:
         """End all processes, this one included. The first reason that process 0 hears is the one that is printed."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
+                signal.signal(number, ignore)
         if rank() == 0:
             code = self._end_all(reason, code)
             for reader in self.readers:  # OneFlow's threads in the others print a stack trace when they miss process 0
@@ -283,7 +283,8 @@ def _reason(error: BaseException) -> tuple[str, int]:
 
 
 def _print(reason: str) -> None:
-    bar_open = bool(getattr(getattr(sys.modules.get('tqdm'), 'tqdm', None), '_instances', ()))
+    # Where process 0 is gone, its progress bar may be all that there is of the last line.
+    bar_open = rank() or getattr(getattr(sys.modules.get('tqdm'), 'tqdm', None), '_instances', ())
     print(('\n' if bar_open or sys.stderr.isatty() else '') + reason, file=sys.stderr, flush=True)
 
 
