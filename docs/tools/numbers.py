@@ -10,7 +10,8 @@ from typing import Any
 
 NUMBERS = Path(__file__).resolve().parents[1] / 'numbers'
 
-_NUMBER = re.compile(r'(?P<value>[^\s|<>()]+)<!--=(?P<key>[\w.@-]+)-->')
+# Of what stands before a mark only this is the number: in Chinese no blank divides it from the words.
+_NUMBER = re.compile(r'(?P<value>[A-Za-z0-9.,%+×–−-]+)<!--=(?P<key>[\w.@-]+)-->')
 _ROWS = re.compile(r'(?P<head><!-- rows: (?P<key>[\w.@-]+) -->\n+\|[^\n]*\n\|[^\n]*\n)(?P<rows>(?:\|[^\n]*\n)*)')
 _RECORDED = re.compile(r'(?P<head><!-- recorded: (?P<name>[\w.-]+) -->\n+```text\n)(?P<text>.*?)(?=^```)', re.M | re.S)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import itertools
+import json
 import re
 import tokenize
 from functools import cache
@@ -77,6 +78,22 @@ def test_form(page):
     assert not re.search(r'^ *```', page.prose, re.MULTILINE), f'{page.name}: a block that is never closed'
     for block in page.blocks:
         assert block.language or page.path.parent == ROOT, f'{page.name}:{block.line}: no language'
+
+
+def test_a_number_takes_nothing_of_the_words_before_it():
+    """In Chinese no blank stands between them."""
+    for before in ('。', '（约', '$n$ 份，', '*', '`a`'):
+        text = f'{before}0<!--=letterbox.width--> 像素'
+        assert fill(text) == f'{before}{json_number("letterbox", "width")}<!--=letterbox.width--> 像素'
+
+
+@each_page
+def test_something_stands_between_two_numbers(page):
+    assert not re.search(r'--> ?[\d.,%]+<!--=', page.text)
+
+
+def json_number(file: str, key: str):
+    return json.loads((DOCS / f'numbers/{file}.json').read_text('utf-8'))[key]
 
 
 def test_every_chapter_is_in_both_languages():
