@@ -67,12 +67,12 @@ def test_equals_the_naive_definition(options, classes):
         (30_000, 3, 300, 0.6),
         (3_000, 400, 3_000, 0.6),
         (1_500, 1, 1_000, 0.45),
-        (128 + 256 + 1, 2, 385, 0.6),  # blocks are full, and one is left
+        (4 * nms.FIRST + 1, 2, 4 * nms.FIRST, 0.6),  # one is left behind those that are settled first
         (5, 9, 2, 0.6),
         *((400, 3, 400, iou_thres) for iou_thres in (0, 1e-6, 0.05, 0.3, 0.95, 1)),
     ],
 )
-def test_blocks_keep_what_one_by_one_keeps(boxes, groups, max_det, iou_thres):
+def test_the_operator_keeps_what_one_by_one_keeps(boxes, groups, max_det, iou_thres):
     rng = np.random.default_rng(boxes)
     sides = np.hstack((rng.uniform(0, 640, (boxes, 2)), rng.uniform(0, 200, (boxes, 2))))
     sides[1::2] = sides[::2][: boxes // 2] + rng.normal(0, 3, (boxes // 2, 4))  # so that many overlap nearly
