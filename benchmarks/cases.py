@@ -163,10 +163,10 @@ def make_case(kit: Any, case: dict) -> Case:
     kinds: dict[str, Callable[..., Case]] = {
         'train': Training, 'loss': Loss, 'infer': Inference, 'nms': Suppression, 'load': Loading, 'scan': Scan,
     }  # fmt: skip
-    if case['kind'] == 'validate':
-        from benchmarks.validation import Validation
+    if case['kind'] in ('validate', 'decode'):
+        from benchmarks import shares
 
-        return Validation(kit, case)
+        return {'validate': shares.Validation, 'decode': shares.Decoding}[case['kind']](kit, case)
     return kinds[case['kind']](kit, case)
 
 

@@ -123,6 +123,8 @@ def loading(job: Job) -> Iterator[Figure]:
     case = {'kind': 'load', 'train': job.train, 'size': size, 'batch': batch, 'hyp': job.hyp, 'nc': len(job.names)}
     sides = job.workers(case | {'workers': 0}, OURS, REFERENCE, ONE_YOLOV5)
     yield Figure('loading a picture, a core', f'mosaic at {size}', sides, goal=0.5)
+    parts = job.workers(case | {'workers': 0, 'kind': 'decode'}, OURS)
+    yield Figure("OpenCV's part in loading a picture", f'mosaic at {size}', parts, unit='share', rounds=3)
     for workers in job.sizes.workers:
         sides = job.workers(case | {'workers': workers}, OURS, REFERENCE, ONE_YOLOV5)
         yield Figure('loading a picture', f'mosaic at {size}: {workers} workers', sides, x=workers)

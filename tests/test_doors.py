@@ -17,7 +17,7 @@ NETWORK_MAY_USE = LEAVES | {'utils.boxes', 'utils.nms', 'utils.imgsz'}
 # Around the network: what opens weights of any kind, and what takes anything like a picture and gives results.
 AROUND = {'models.backend', 'models.autoshape', 'models.detections'}
 MAY_IMPORT = {
-    'benchmarks.validation': {'val'},
+    'benchmarks.shares': {'val'},
     'train': {'val'},
     'tools.demo': {'train', 'val', 'detect'},
     'benchmarks.formats': {'val', 'export'},
