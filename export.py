@@ -14,6 +14,8 @@ file: trtexec --onnx=yolov5s.onnx --saveEngine=yolov5s.engine
 from __future__ import annotations
 
 import importlib
+import itertools
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -102,7 +104,9 @@ def export(opt: ExportOptions) -> list[str]:
     for weights in opt.weights:
         job = start(opt, weights)
         files += [make(job, FORMATS[name]) for name in opt.include]
-    LOGGER.info(f'Try it:   python detect.py --weights {files[0]}   and see it: https://netron.app')
+    runs_here = [file for file, name in zip(files, itertools.cycle(opt.include)) if FORMATS[name].cpu]
+    if runs_here:
+        LOGGER.info(f'Try it: python detect.py --weights {shlex.quote(str(runs_here[0]))}')
     return [str(file) for file in files]
 
 

@@ -182,6 +182,14 @@ def test_options_without_meaning_are_said(weights, messages):
     assert 'WARNING: --nms means nothing for pt' in messages()
 
 
+def test_only_a_file_that_detect_runs_is_named_to_try(tmp_path, model, messages):
+    weights = save_small(tmp_path / 'my small.safetensors', model)
+    make(weights, include=['pt'])
+    assert 'detect.py' not in messages()
+    files = make(weights, weights=[weights, weights], include=['pt', 'onnx'])
+    assert messages().splitlines()[-1] == f"Try it: python detect.py --weights '{files[1]}'"
+
+
 def test_the_table_of_formats():
     table = export.export_formats().set_index('Argument')
     assert list(table.index) == ['-', *export.FORMATS]
