@@ -343,6 +343,10 @@ def poison(callbacks: Callbacks, iteration: int) -> None:
     callbacks.register_action('on_train_batch_end', callback=act)
 
 
+def test_any_seed_will_do(tiny, tmp_path):
+    train.start(make_options(train.TrainOptions, **tiny.options(tmp_path, seed=10**20)), None)
+
+
 def test_a_loss_that_is_no_number_ends_the_run(tiny, tmp_path, marks):
     callbacks, calls = listen()
     poison(callbacks, iteration=2)
@@ -465,6 +469,7 @@ def bad_model(tiny: Tiny) -> dict[str, Any]:
     ({'optimizer': 'Lion'}, 2, "invalid choice: 'Lion'"),
     ({'device': 99}, 2, '--device 99: '),
     ({'freeze': 99}, 2, '--freeze 99: the model has only layers 0 to 24'),
+    ({'freeze': 25}, 2, '--freeze 25: leaves nothing to train'),
     ({'epochs': 0}, 2, '--epochs 0: too small'),
     ({'batch_size': -2}, 2, '--batch-size -2: too small'),
     ({'imgsz': 0}, 2, '--imgsz 0: too small'),

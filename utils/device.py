@@ -92,4 +92,4 @@ def init_seeds(seed: int = 0) -> None:
     """
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**63)

@@ -152,6 +152,8 @@ def build_model(run: Run) -> None:
     run.model.names = run.names
     LOGGER.info(f'\n{layer_table(run.model)}\n{run.model.info()}\n')
     freeze(run.model, opt.freeze)
+    if not any(parameter.requires_grad for parameter in run.model.parameters()):
+        raise UsageError(f'--freeze {" ".join(map(str, opt.freeze))}: leaves nothing to train', 'freeze fewer layers')
 
 
 def build_loaders(run: Run) -> None:
