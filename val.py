@@ -168,6 +168,11 @@ def load_job(opt: ValOptions, save_dir: str | Path | None, callbacks: Callbacks,
     data = load_split(opt)
     backend = load_backend(opt.weights, device, opt.dnn, data.file, opt.half)
     check_classes(backend, data, opt)
+    if backend.kind.endswith('-nms'):
+        LOGGER.warning(
+            f'WARNING: {opt.weights[0]}: what its own thresholds leave out is missing, so mAP is not comparable with '
+            'that of its checkpoint'
+        )
     loader = make_loader(opt, data, backend)
     folder = Path(save_dir) if save_dir else increment_path(Path(opt.project) / opt.name, opt.exist_ok)
     backend.warmup((1, 3, opt.imgsz, opt.imgsz))

@@ -16,8 +16,9 @@ import val
 from models.backend import wrap
 from models.ensemble import Ensemble
 from models.graph.build import build_onnx
+from models.graph.nms import NMSOptions
 from models.yolo import Model
-from tests.models.exports import NAMES, save_small, small_model, write_exports
+from tests.models.exports import NAMES, save_small, small_model
 from utils.boxes import xywhn2xyxy
 from utils.callbacks import HOOKS, Callbacks
 from utils.data.loader import create_dataloader
@@ -333,11 +334,6 @@ def test_options_out_of_range_are_refused(data, tmp_path, option):
 # Weights of other kinds ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope='module')
-def exports(tmp_path_factory):
-    return write_exports(tmp_path_factory.mktemp('exports'))
-
-
 @pytest.fixture
 def four_classes(data) -> Path:
     """The pictures as a data set of those classes that the exported model knows."""
@@ -381,6 +377,13 @@ def test_exports_of_a_fixed_size_and_batch_get_what_they_take(exports, four_clas
     assert 'at shape (2, 3, 64, 64)' in messages()
     with pytest.raises(UsageError, match=r'fixed\.onnx: made for pictures of 64x96, but evaluation needs square ones'):
         detections([exports['fixed']], four_classes, tmp_path / 'c')
+
+
+def test_that_a_file_suppresses_boxes_itself_is_said(four_classes, tmp_path, messages):
+    graph = tmp_path / 'nms.onnx'
+    onnx.save(build_onnx(small_model(), (64, 64), nms=NMSOptions()), str(graph))
+    detections([graph], four_classes, tmp_path)
+    assert f'WARNING: {graph}: what its own thresholds leave out is missing, so mAP is not comparable' in messages()
 
 
 def test_an_ensemble_and_augmentation_through_the_command(exports, four_classes, tmp_path):

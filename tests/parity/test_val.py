@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import val
 from models.backend import Backend
+from models.graph.build import build_onnx
 from tests.golden import golden_json, needs_golden, shared
 from utils.callbacks import Callbacks
+from utils.checkpoint import build_model, load_checkpoint
 from utils.coco import STATS, evaluate_json
 from utils.evaluate import Scores, Tally
 from utils.options import make_options
@@ -185,3 +188,22 @@ def strangers(rows: list[tuple], others: list[tuple]) -> list[tuple]:
     distance = np.abs(a[:, None] - b)
     same = (distance[..., 0] == 0) & (distance[..., 1:5] < 0.05).all(2) & (distance[..., 5] < 1e-4)
     return [row for row, found in zip(rows, same.any(1)) if not found]
+
+
+# Exported files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('dynamic', 'task'), [(True, 'val'), (False, 'speed')])
+def test_an_export_scores_as_its_checkpoint_on_the_same_pictures(tmp_path, dynamic, task):
+    """A file of any size on pictures of their own shape; one of a fixed size on squares, which is what `speed` has."""
+    weights, size = shared('weights/bccd_yolov5n_ref.pt'), 160
+    pictures = sorted(shared('data/bccd/images/val').iterdir())[:12]
+    (tmp_path / 'val.txt').write_text('\n'.join(map(str, pictures)))
+    data = {'val': str(tmp_path / 'val.txt'), 'names': list(CLASSES)}
+    exported = tmp_path / 'bccd.onnx'
+    onnx.save(build_onnx(build_model(load_checkpoint(weights)), (size, size), dynamic=dynamic), str(exported))
+    common = {'imgsz': size, 'batch_size': 8, 'workers': 0, 'device': 'cpu', 'plots': False, 'project': str(tmp_path)}
+    expected, _, _ = val.run(data, weights=[str(weights)], task=task, **common)
+    found, _, _ = val.run(data, weights=[str(exported)], **common)
+    assert expected[2] > 0.4
+    np.testing.assert_allclose(found[:4], expected[:4], rtol=0, atol=1e-3)
