@@ -28,9 +28,12 @@ def files(tmp_path_factory):
     model = build_model(ckpt)
     files = {'pt': shared(WEIGHTS), 'checkpoint': folder / 'yolov5n.safetensors', 'plain': shared(WEIGHTS)}
     save_checkpoint(files['checkpoint'], ckpt)
-    for name, nms in (('onnx', None), ('onnx-nms', NMSOptions())):
+    for name, dynamic, nms in (
+        ('onnx', True, None), ('onnx-nms', True, NMSOptions()),
+        ('fixed', False, None), ('fixed-nms', False, NMSOptions()),
+    ):  # fmt: skip
         files[name] = folder / f'{name}.onnx'
-        onnx.save(build_onnx(model, dynamic=True, nms=nms), str(files[name]))
+        onnx.save(build_onnx(model, dynamic=dynamic, nms=nms), str(files[name]))
     files['openvino'] = folder / 'yolov5n_openvino_model'
     openvino.save_model(openvino.convert_model(str(files['onnx'])), str(files['openvino'] / 'yolov5n.xml'), False)
     return files
@@ -55,3 +58,18 @@ def test_the_photographs(files, kind, monkeypatch):
         np.testing.assert_allclose(found[:, :4], wanted[:, :4], rtol=0, atol=0.05)
         np.testing.assert_allclose(found[:, 4], wanted[:, 4], rtol=0, atol=2e-4)
         np.testing.assert_array_equal(found[:, 5], wanted[:, 5])
+
+
+def test_files_of_one_size_find_the_same_on_the_same_square(files):
+    backends = {kind: load_backend(file, 'cpu') for kind, file in files.items() if kind != 'plain'}
+    checkpoint = backends.pop('pt')
+    for picture in ('bus', 'zidane'):
+        im = letterbox(cv2.imread(str(shared(f'data/images/{picture}.jpg'))), (640, 640), auto=False)[0]
+        images = np.ascontiguousarray(im.transpose(2, 0, 1)[None, ::-1])
+        (expected,) = checkpoint.predict(images)
+        assert len(expected) >= 3
+        for kind, backend in backends.items():
+            (found,) = backend.predict(images)
+            np.testing.assert_array_equal(found[:, 5], expected[:, 5], err_msg=kind)
+            np.testing.assert_allclose(found[:, :4], expected[:, :4], rtol=0, atol=0.05, err_msg=kind)
+            np.testing.assert_allclose(found[:, 4], expected[:, 4], rtol=0, atol=2e-4, err_msg=kind)
