@@ -86,7 +86,8 @@ def described(table: pandas.DataFrame) -> str:
     """The table as text, without what is only for the file."""
     columns = {'format': 'Format', 'size_mb': 'Size (MB)', 'map50_95': 'mAP50-95', 'ms': 'Inference (ms)'}
     columns |= {'status': 'Status'}
-    shown = table[list(columns)].rename(columns=columns)
+    numbers = dict.fromkeys(('size_mb', 'map50_95', 'ms'), float)  # None, where there are none, becomes NaN
+    shown = table[list(columns)].astype(numbers).rename(columns=columns)
     return shown.to_string(index=False, na_rep='', float_format=lambda x: f'{x:.4g}')
 
 
@@ -113,8 +114,8 @@ def exported(name: str, opt: BenchmarkOptions) -> Path:
     import export
 
     files = export.run(
-        weights=opt.weights, imgsz=[opt.imgsz], batch_size=opt.batch_size, device=opt.device, half=opt.half,
-        include=[name],
+        weights=opt.weights, data=opt.data, imgsz=[opt.imgsz], batch_size=opt.batch_size, device=opt.device,
+        half=opt.half, include=[name],
     )  # fmt: skip
     if not files:
         raise WeightsError(f'{opt.weights}: no {name} file came of it')

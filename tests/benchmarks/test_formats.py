@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pandas
@@ -12,23 +11,17 @@ import pytest
 
 from benchmarks import formats
 from benchmarks.formats import NOT_HERE, Row, judge
-from tests.models.exports import write_exports
 from utils.errors import WeightsError
 from utils.options import parse_options
 from utils.paths import ROOT
 
 
-@pytest.fixture(scope='module')
-def files(tmp_path_factory) -> dict[str, Path]:
-    return write_exports(tmp_path_factory.mktemp('exports'))
-
-
 @pytest.fixture
-def export(files, tmp_path, monkeypatch):
+def export(exports, tmp_path, monkeypatch):
     """A stand-in for export.py that hands out files made before; its calls are noted."""
     damaged = tmp_path / 'x.onnx'
     damaged.write_text('x')
-    made = {'onnx': files['dynamic'], 'openvino': files['openvino-dynamic'], 'state': damaged, 'damaged': damaged}
+    made = {'onnx': exports['dynamic'], 'openvino': exports['openvino-dynamic'], 'state': damaged, 'damaged': damaged}
     calls = []
 
     def run(include, **options):
@@ -50,19 +43,20 @@ def measure(files, tiny, folder, **options) -> pandas.DataFrame:
     ).set_index('format')  # fmt: skip
 
 
-def test_every_format_has_its_row(files, export, tiny, tmp_path, messages):
-    table = measure(files, tiny, tmp_path, batch_size=2)
+def test_every_format_has_its_row(exports, export, tiny, tmp_path, messages):
+    table = measure(exports, tiny, tmp_path, batch_size=2)
     assert list(table.index) == ['checkpoint', 'onnx', 'openvino', 'state', 'damaged', 'refused', 'tflite']
     assert table.status['state'] == 'exported'  # nothing here can run it
     assert list(table.status[:3]) == ['ok'] * 3
     assert (table.ms[:3] > 0).all()
-    assert table.size_mb['onnx'] == pytest.approx(files['dynamic'].stat().st_size / 1e6, abs=0.01)
+    assert table.size_mb['onnx'] == pytest.approx(exports['dynamic'].stat().st_size / 1e6, abs=0.01)
     assert table.size_mb['openvino'] > 0
     assert table.status['damaged'] == 'evaluation failed'
     assert (table.status['refused'], table.note['refused']) == ('export failed', 'no such operation')
     assert (table.status['tflite'], table.note['tflite']) == (NOT_HERE, 'made of the .onnx file')
     assert export.calls[0][1] == {
-        'weights': str(files['checkpoint']), 'imgsz': [64], 'batch_size': 2, 'device': 'cpu', 'half': False,
+        'weights': str(exports['checkpoint']), 'data': str(tiny.data), 'imgsz': [64], 'batch_size': 2, 'device': 'cpu',
+        'half': False,
     }  # fmt: skip
     written = pandas.read_csv(tmp_path / 'exp' / 'benchmarks.csv', index_col='format')
     pandas.testing.assert_frame_equal(written.fillna(''), table.fillna(''), check_dtype=False)
@@ -71,15 +65,16 @@ def test_every_format_has_its_row(files, export, tiny, tmp_path, messages):
     assert len(line.split()) == 5
 
 
-def test_test_only_exports(files, export, tiny, tmp_path):
-    table = measure(files, tiny, tmp_path, test=True)
+def test_test_only_exports(exports, export, tiny, tmp_path, messages):
+    table = measure(exports, tiny, tmp_path, test=True)
     assert list(table.status[:5]) == ['exported'] * 5
     assert table.map50_95.isna().all()
+    assert 'None' not in messages().split('Format')[1]
 
 
-def test_hard_fail_ends_the_command_after_the_table_is_written(files, export, tiny, tmp_path):
+def test_hard_fail_ends_the_command_after_the_table_is_written(exports, export, tiny, tmp_path):
     with pytest.raises(WeightsError, match='damaged, refused failed'):
-        measure(files, tiny, tmp_path, hard_fail=0.0)
+        measure(exports, tiny, tmp_path, hard_fail=0.0)
     assert (tmp_path / 'exp' / 'benchmarks.csv').is_file()
 
 
