@@ -1,6 +1,6 @@
 # make setup   make .venv with all packages (once)
 # make demo    train, evaluate and run a detector on drawn pictures, in about six minutes on two CPU cores
-# make test    style check and all tests
+# make test    style check and all tests; one of them builds the documentation
 # make figures draw the documentation's figures again and write numbers and outputs into its pages
 # make docs    build the documentation's site into site/ (read it by: cd site && python3 -m http.server)
 
@@ -13,7 +13,7 @@ setup:
 demo: setup
 	@$(PYTHON_ENV) -m tools.demo
 
-test: setup
+test: setup .venv-docs/ready
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@$(PYTHON_ENV) -m pytest -n auto --maxprocesses 8 --dist loadfile

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import ast
 import html
+import logging
 import posixpath
 import re
 import shutil
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from latex2mathml.converter import convert
@@ -19,10 +22,13 @@ from latex2mathml.converter import convert
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / 'docs'
 LANGUAGES = {'.py': 'python', '.yaml': 'yaml', '.yml': 'yaml', '.sh': 'sh', '.toml': 'toml'}
+_LINK = re.compile(r'(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()#\s]+)(?P<anchor>#[^()\s]*)?\)')
+_NAME = re.compile(r'`([A-Za-z_]\w*(?:\.\w+)*)(?:\(.*\))?`')  # a link's text: a name in the file it leads to
 GENERATED = ('reference', 'source')  # folders below docs/, not kept in git
 ROOMS = ('models', 'utils', 'tools', 'examples', 'benchmarks')
 
 
+@cache
 def modules() -> list[str]:
     """The repository's Python files that have a page in the API reference, without suffix."""
     files = [*ROOT.glob('*.py'), *(file for room in ROOMS for file in sorted((ROOT / room).rglob('*.py')))]
@@ -32,6 +38,7 @@ def modules() -> list[str]:
 
 def on_config(config):
     """Chapters are the numbered files of docs/en, in their order."""
+    logging.getLogger('jieba').setLevel(logging.WARNING)  # it reports that it reads its dictionary
     if config.nav is None:
         _write_generated()
         chapters = sorted(path.name for path in (DOCS / 'en').glob('[0-9]*.md'))
@@ -45,9 +52,13 @@ def _write_generated() -> None:
     for folder in GENERATED:
         shutil.rmtree(DOCS / folder, ignore_errors=True)
         (DOCS / folder).mkdir()
+    private = _linked_private_names()
     for name in modules():
         dotted = name.replace('/', '.')
-        (DOCS / f'reference/{dotted}.md').write_text(f'# {dotted}\n\n::: {dotted}\n', 'utf-8')
+        text = f'# {dotted}\n\n::: {dotted}\n'
+        if shown := '|'.join(sorted(private.get(_page_of(f'{name}.py'), []))):
+            text += f"    options:\n      filters: ['!^_(?!({shown})$)']\n"
+        (DOCS / f'reference/{dotted}.md').write_text(text, 'utf-8')
     (DOCS / 'reference/index.md').write_text(_index(), 'utf-8')
     for path in _linked():
         page = DOCS / f'source/{path}.md'
@@ -66,21 +77,40 @@ def _index() -> str:
     return '\n'.join(rows) + '\n'
 
 
+def _links() -> Iterator[tuple[str, str]]:
+    """Text, and file of the repository, of each link of a page to one."""
+    for page in (*ROOT.glob('*.md'), *(DOCS / 'en').rglob('*.md'), *(DOCS / 'zh').rglob('*.md')):
+        for match in _LINK.finditer(page.read_text('utf-8')):
+            path = posixpath.normpath(posixpath.join(page.parent.relative_to(ROOT).as_posix(), match['target']))
+            if (ROOT / path).is_file():
+                yield match['text'], path
+
+
 def _linked() -> set[str]:
-    """Files outside docs/, other than modules, to which a page links."""
-    found = {'CHANGELOG.md'}
-    for page in (path for language in ('en', 'zh') for path in (DOCS / language).rglob('*.md')):
-        for target in re.findall(r'\]\(([^)#\s]+)', page.read_text('utf-8')):
-            path = posixpath.normpath(posixpath.join(page.parent.relative_to(ROOT).as_posix(), target))
-            if not path.startswith('docs/') and (ROOT / path).is_file() and _page_of(path).startswith('source/'):
-                found.add(path)
+    """Files other than modules and what is on the site as it is, to which a page links."""
+    found = {path for _, path in _links() if not _on_site(path) and _page_of(path).startswith('source/')}
+    return found | {'CHANGELOG.md'}
+
+
+def _linked_private_names() -> dict[str, set[str]]:
+    """By page of the API reference, the names with an underscore that it has to show since pages link to them, each
+    without its first underscore."""
+    found: dict[str, set[str]] = {}
+    for text, path in _links():
+        if path.endswith('.py') and (name := _NAME.fullmatch(text)):
+            private = {part[1:] for part in name[1].split('.') if part.startswith('_')}
+            found.setdefault(_page_of(path), set()).update(private)
     return found
+
+
+def _on_site(path: str) -> bool:
+    return path.startswith('docs/') and not path.endswith('.py')
 
 
 def _source(path: str) -> str:
     content = (ROOT / path).read_text('utf-8')
     if path.endswith('.md'):
-        return _repository_links(content, 'source/' + path, posixpath.dirname(path))
+        return content
     return f'# {path}\n\n`````{LANGUAGES.get(Path(path).suffix, "text")}\n{content}\n`````\n'
 
 
@@ -93,37 +123,58 @@ def _page_of(path: str) -> str:
 
 
 def on_page_markdown(markdown, page, config, files):
-    uri = page.file.src_uri
+    uri, dest = page.file.src_uri, page.file.dest_uri
     if uri.startswith(('reference/', 'source/')):
-        return markdown
+        path = uri.removeprefix('source/').removesuffix('.md')
+        return _repository_links(markdown, uri, posixpath.dirname(path), dest) if path.endswith('.md') else markdown
     if number := re.match(r'\d+', posixpath.basename(uri)):
         page.meta['title'] = f'{int(number[0])}. {re.search(r"^# (.+)$", markdown, re.MULTILINE)[1]}'
-    return _repository_links(markdown, uri, posixpath.join('docs', posixpath.dirname(uri)))
+    return _repository_links(markdown, uri, posixpath.join('docs', posixpath.dirname(uri)), dest)
 
 
-def _repository_links(markdown: str, uri: str, base: str) -> str:
-    """Links out of docs/ lead to the page that shows the file; a link whose text is a name in it, to that name."""
+def _in_other_language(path: str, dest: str) -> str:
+    """The link from one of the site's pages to a chapter, if that has the other language: MkDocs builds the languages
+    one after the other and does not know it. English pages lie at the root."""
+    chapter = re.fullmatch(r'docs/(en|zh)/(.+)\.md', path)
+    if not chapter or (chapter[1] == 'zh') == dest.startswith('zh/'):
+        return ''
+    to = f'{chapter[2]}.html' if chapter[1] == 'en' else f'zh/{chapter[2]}.html'
+    return posixpath.relpath(to, posixpath.dirname(dest) or '.')
+
+
+def _repository_links(markdown: str, uri: str, base: str, dest: str) -> str:
+    """Links out of docs/ lead to the page that shows the file; a link whose text is a name in it, to that name.
+
+    Args:
+        uri: the page below docs/.
+        base: the folder that its links start from.
+        dest: the page on the site.
+    """
 
     def replace(match: re.Match) -> str:
         text, target, anchor = match['text'], match['target'], match['anchor'] or ''
         path = posixpath.normpath(posixpath.join(base, target))
         if re.match(r'[a-z]+:', target) or not (ROOT / path).is_file():
             return match[0]
-        if path.startswith('docs/'):
+        if other := _in_other_language(path, dest):
+            return f'<a href="{other}">{text}</a>'
+        if _on_site(path):
             to = path.removeprefix('docs/')
         else:
             to = _page_of(path)
-            if to.startswith('reference/') and (name := re.fullmatch(r'`([A-Za-z]\w*(?:\.\w+)*)(?:\(.*\))?`', text)):
+            if to.startswith('reference/') and (name := _NAME.fullmatch(text)):
                 anchor = f'#{Path(to).stem}.{name[1]}' if f'{name[1]}.py' != path.rsplit('/')[-1] else ''
         return f'[{text}]({posixpath.relpath(to, posixpath.dirname(uri) or ".")}{anchor})'
 
-    pattern = r'(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()#\s]+)(?P<anchor>#[^()\s]*)?\)'
     parts = re.split(r'(^```.*?^```)', markdown, flags=re.MULTILINE | re.DOTALL)
-    return ''.join(part if part.startswith('```') else re.sub(pattern, replace, part) for part in parts)
+    return ''.join(part if part.startswith('```') else _LINK.sub(replace, part) for part in parts)
 
 
 def on_page_content(content, page, config, files):
-    """Formulas to MathML."""
+    """Formulas to MathML; the search looks through docstrings and leaves the code below them out."""
+    content = content.replace(
+        '<details class="mkdocstrings-source"', '<details data-search-exclude class="mkdocstrings-source"'
+    )
     inline = re.sub(
         r'<span class="arithmatex">\\\((.*?)\\\)</span>',
         lambda m: convert(html.unescape(m[1])),
