@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.errors import DataError, Terminated, UsageError, run_main, sigterm_as_ctrl_c
+from utils.errors import DataError, Terminated, UsageError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import folder_name, increment_path
@@ -185,12 +185,10 @@ def check_options(opt: DetectOptions) -> None:
     opt.imgsz = [opt.imgsz] if isinstance(opt.imgsz, int) else list(opt.imgsz)
     if len(opt.imgsz) > 2 or min(opt.imgsz) < 1:
         raise UsageError(f'--imgsz {opt.imgsz}: not an image size', 'give a side, or height and width')
-    for name, value in (('--max-det', opt.max_det), ('--line-thickness', opt.line_thickness)):
-        if value < 1:
-            raise UsageError(f'{name} {value}: too small', 'it has to be 1 or more')
-    for name, value in (('--conf-thres', opt.conf_thres), ('--iou-thres', opt.iou_thres)):
-        if not 0 <= value <= 1:
-            raise UsageError(f'{name} {value}: not between 0 and 1', 'use for example 0.25 and 0.45')
+    for name in ('max_det', 'line_thickness'):
+        check_range(name, getattr(opt, name), 1)
+    for name in ('conf_thres', 'iou_thres'):
+        check_range(name, getattr(opt, name), 0, 1)
 
 
 def class_names(names: list[str], opt: DetectOptions) -> list[str]:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.errors import ConfigError, ResourceError, UsageError, WeightsError, run_main
+from utils.errors import ConfigError, ResourceError, UsageError, WeightsError, check_range, run_main
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import atomic_folder, atomic_write, write_yaml
@@ -124,8 +124,7 @@ def check_options(opt: ExportOptions) -> None:
             raise UsageError(f'--include {name}: {ELSEWHERE.get(name, "not there")}', f'there are {", ".join(FORMATS)}')
     if len(opt.imgsz) > 2 or min(opt.imgsz) < 1:
         raise UsageError(f'--imgsz {opt.imgsz}: not an image size', 'give a side, or height and width')
-    if opt.batch_size < 1:
-        raise UsageError(f'--batch-size {opt.batch_size}: too small', 'it has to be 1 or more')
+    check_range('batch_size', opt.batch_size, 1)
     opt.nms = opt.nms or opt.agnostic_nms
     for name in ('half', 'dynamic', 'simplify', 'nms'):
         idle = [word for word in opt.include if name not in FORMATS[word].options]

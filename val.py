@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.errors import DataError, UsageError, run_main
+from utils.errors import DataError, UsageError, check_range, run_main
 from utils.evaluate import HEADER, DetectionFiles, Scores, Tally, in_picture, known_boxes, labels_in_picture
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
@@ -192,10 +192,7 @@ def given_job(
 def check_options(opt: ValOptions) -> None:
     """Refuse what can't work, and say what makes the numbers other than the user may take them for."""
     for name, (low, high) in LIMITS.items():
-        value = getattr(opt, name)
-        if not low <= value <= high:
-            limits = f'{low} or more' if high == math.inf else f'{low} to {high}'
-            raise UsageError(f'--{name.replace("_", "-")} {value}: out of range', f'give {limits}')
+        check_range(name, getattr(opt, name), low, high)
     if opt.conf_thres >= COMPARABLE_CONF:
         LOGGER.warning(
             f'WARNING: --conf-thres {opt.conf_thres}: mAP is not comparable with that at the default of 0.001, since '

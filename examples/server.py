@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from utils.errors import UsageError, UserError, run_main, sigterm_as_ctrl_c
+from utils.errors import UserError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, set_logging
 from utils.options import option, parse_options
 
@@ -223,9 +223,12 @@ def make_server(opt: Options) -> Server:
     from models.autoshape import AutoShape
     from models.backend import load_backend
 
-    for name in ('max_bytes', 'max_pixels', 'seconds', 'workers', 'connections'):
-        if getattr(opt, name) <= 0:
-            raise UsageError(f'--{name.replace("_", "-")} {getattr(opt, name)}: too small', 'give a positive number')
+    for name in ('imgsz', 'max_bytes', 'max_pixels', 'workers', 'connections'):
+        check_range(name, getattr(opt, name), 1)
+    check_range('seconds', opt.seconds, 0.1)
+    for name in ('conf_thres', 'iou_thres'):
+        check_range(name, getattr(opt, name), 0, 1)
+    check_range('port', opt.port, 0, 65535)
     model = AutoShape(load_backend(opt.weights, opt.device))
     model.conf, model.iou = opt.conf_thres, opt.iou_thres
     model.backend.warmup((1, 3, opt.imgsz, opt.imgsz))

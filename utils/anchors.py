@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from utils.errors import check_range, run_main
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import option, parse_options
 
@@ -241,6 +242,8 @@ class Options:
 
 def main(argv: list[str] | None = None) -> None:
     options = parse_options(Options, argv, 'Find anchors for a data set', 'utils/anchors.py')
+    for name, least in {'n': 1, 'imgsz': 1, 'thr': 1, 'gen': 0, 'seed': 0}.items():
+        check_range(name, getattr(options, name), least)
     set_logging()
     rng = np.random.default_rng(options.seed)
     anchors = kmean_anchors(options.data, options.n, options.imgsz, options.thr, options.gen, verbose=False, rng=rng)
@@ -248,6 +251,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    from utils.errors import run_main
-
     sys.exit(run_main(main))

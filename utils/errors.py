@@ -9,6 +9,7 @@ Raise the class that names the kind of thing at fault, with what is wrong and wh
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -42,6 +43,17 @@ class UsageError(UserError):
     """An option or argument is wrong (exit code 2)."""
 
     exit_code = 2
+
+
+def check_range(option: str, value: float, low: float, high: float = math.inf) -> None:
+    """Refuse an option's value outside `low` to `high`, which both will do. NaN is outside.
+
+    Raises:
+        UsageError: the value is; the message has the option as it is written on the command line.
+    """
+    if not low <= value <= high:
+        limits = f'{low:g} or more' if high == math.inf else f'between {low:g} and {high:g}'
+        raise UsageError(f'--{option.replace("_", "-")} {value}: out of range', f'it has to be {limits}')
 
 
 class ConfigError(UserError):

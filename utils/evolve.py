@@ -18,7 +18,7 @@ import yaml
 
 from utils.callbacks import Callbacks
 from utils.distributed import world_size
-from utils.errors import ConfigError, TrainingError, UsageError
+from utils.errors import ConfigError, TrainingError, UsageError, check_range
 from utils.hyps import load_hyp
 from utils.log import LOGGER, colorstr
 from utils.loggers import RESULT_COLUMNS
@@ -174,8 +174,7 @@ def check_options(opt: Any) -> None:
     Raises:
         UsageError: no generations, several processes, or --resume.
     """
-    if opt.evolve < 1:
-        raise UsageError(f'--evolve {opt.evolve}: too small', 'it has to be 1 or more')
+    check_range('evolve', opt.evolve, 1)
     if world_size() > 1:
         raise UsageError(f'--evolve: is for one process, and this is one of {world_size()}', 'start without a launcher')
     if opt.resume:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.boxes import xywh2xyxy
-from utils.errors import UsageError
+from utils.errors import check_range
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -71,9 +71,8 @@ def non_max_suppression(
     Raises:
         UsageError: a threshold outside 0 to 1.
     """
-    for name, value in (('--conf-thres', conf_thres), ('--iou-thres', iou_thres)):
-        if not 0 <= value <= 1:
-            raise UsageError(f'{name} {value}: not between 0 and 1', 'use for example 0.25 and 0.45')
+    check_range('conf_thres', conf_thres, 0, 1)
+    check_range('iou_thres', iou_thres, 0, 1)
     if isinstance(prediction, (list, tuple)):
         prediction = prediction[0]
     several = multi_label and prediction.shape[2] > 6

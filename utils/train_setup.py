@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.distributed import is_main, local_world_size, rank, world_size
-from utils.errors import UsageError
+from utils.errors import UsageError, check_range
 from utils.log import LOGGER, colorstr
 from utils.options import describe_options
 from utils.paths import increment_path, write_yaml
@@ -111,12 +111,9 @@ def check_options(opt: Any) -> None:
             '--weights and --cfg are both empty', 'give a checkpoint or a model YAML, such as yolov5n.yaml'
         )
     for name, least in {'epochs': 1, 'batch_size': 1, 'imgsz': 1, 'workers': 0, 'patience': 0, 'seed': 0}.items():
-        if getattr(opt, name) < least and (name, getattr(opt, name)) != ('batch_size', -1):
-            raise UsageError(
-                f'--{name.replace("_", "-")} {getattr(opt, name)}: too small', f'it has to be {least} or more'
-            )
-    if not 0 <= opt.label_smoothing < 1:
-        raise UsageError(f'--label-smoothing {opt.label_smoothing}: out of range', 'it has to lie in 0 to 1')
+        if (name, getattr(opt, name)) != ('batch_size', -1):
+            check_range(name, getattr(opt, name), least)
+    check_range('label_smoothing', opt.label_smoothing, 0, 1)
     check_loggers(opt.loggers)
     if world_size() > 1 and opt.batch_size == -1:
         raise UsageError('--batch-size -1: can be measured by one process only', 'give the size over all processes')

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 
 from models.graph import ops
 from models.graph.writer import Value, Writer
-from utils.errors import UsageError
+from utils.errors import check_range
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,10 @@ class NMSOptions:
     agnostic: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (('--topk-all', self.topk_all), ('--topk-per-class', self.topk_per_class)):
-            if value < 1:
-                raise UsageError(f'{name} {value}: too small', 'it has to be 1 or more')
-        for name, value in (('--iou-thres', self.iou_thres), ('--conf-thres', self.conf_thres)):
-            if not 0 <= value <= 1:
-                raise UsageError(f'{name} {value}: not between 0 and 1', 'use for example 0.45 and 0.25')
+        for name in ('topk_all', 'topk_per_class'):
+            check_range(name, getattr(self, name), 1)
+        for name in ('iou_thres', 'conf_thres'):
+            check_range(name, getattr(self, name), 0, 1)
 
 
 def suppress(g: Writer, rows: Value, nms: NMSOptions) -> None:

@@ -92,7 +92,7 @@ def test_pictures_to_a_numbered_folder(tmp_path, weights, pictures):
     (['--source', 'in', '--weights', 'gone.pt'], 1, 'gone.pt: no such weights file'),
     (['--source', 'in', '--weights', 'in/0.png'], 1, 'in/0.png'),
     (['--source', 'in', '--conf', 'high'], 2, "argument --conf-thres: invalid float value: 'high'"),
-    (['--source', 'in', '--iou', '45'], 2, '--iou-thres 45.0: not between 0 and 1'),
+    (['--source', 'in', '--iou', '45'], 2, '--iou-thres 45.0: out of range'),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_an_exit_code(tmp_path, pictures, words, code, said):
     done = detect(*words, cwd=tmp_path)

@@ -183,9 +183,10 @@ def test_a_bug_is_an_answer_too(server, monkeypatch):
     assert ask(server, encoded())[0] == 200
 
 
-def test_limits_are_positive(weights):
-    with pytest.raises(UsageError, match='--max-pixels 0: too small'):
-        make_server(Options(weights=[weights], device='cpu', max_pixels=0))
+@pytest.mark.parametrize('option', [{'max_pixels': 0}, {'conf_thres': 25}, {'imgsz': 0}, {'port': 70000}])
+def test_limits_make_sense(option):
+    with pytest.raises(UsageError, match=': out of range'):
+        make_server(Options(**option))
 
 
 def test_the_command(weights):

@@ -7,6 +7,7 @@ import oneflow as torch
 import pytest
 
 from utils.anchors import anchor_metric, box_sizes, check_anchor_order, check_anchors, kmean_anchors, main
+from utils.errors import UsageError
 
 STRIDES = np.float32([8, 16, 32])
 
@@ -145,3 +146,9 @@ def test_command(tmp_path, capsys):
     pairs = capsys.readouterr().out.strip().split(', ')
     assert len(pairs) == 6
     assert all(20 < int(side) < 320 for pair in pairs for side in pair.split(','))
+
+
+@pytest.mark.parametrize('words', ['--n 0', '--img 0', '--thr 0.5', '--gen -1', '--seed -1'])
+def test_a_value_that_makes_no_sense_is_refused(words):
+    with pytest.raises(UsageError, match=': out of range'):
+        main(['--data', 'gone.yaml', *words.split()])

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from utils.errors import DataError, Terminated, UsageError, run_main, sigterm_as_ctrl_c
+from utils.errors import DataError, Terminated, UsageError, check_range, run_main, sigterm_as_ctrl_c
 
 
 def raises(error):
@@ -36,6 +36,17 @@ def raises(error):
 def test_one_line_and_a_code(capfd, error, code, line):
     assert run_main(raises(error), []) == code
     assert capfd.readouterr().err == line + '\n'
+
+
+@pytest.mark.parametrize(('value', 'limits', 'said'), [
+    (0, (1,), '--max-det 0: out of range. It has to be 1 or more'),
+    (1.5, (0, 1), '--max-det 1.5: out of range. It has to be between 0 and 1'),
+    (float('nan'), (0, 1), '--max-det nan: out of range'),
+])  # fmt: skip
+def test_a_value_out_of_range(value, limits, said):
+    with pytest.raises(UsageError, match=said):
+        check_range('max_det', value, *limits)
+    check_range('max_det', 1, *limits)
 
 
 def test_sigterm_raises_where_asked_for():

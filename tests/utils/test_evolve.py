@@ -294,7 +294,7 @@ def test_the_option():
 
 @pytest.mark.parametrize('number', [0, -1])
 def test_no_generations(tmp_path, number):
-    with pytest.raises(UsageError, match=f'--evolve {number}: too small'):
+    with pytest.raises(UsageError, match=f'--evolve {number}: out of range'):
         train.run(project=tmp_path / 'runs', evolve=number)
     assert not (tmp_path / 'runs').exists()
 

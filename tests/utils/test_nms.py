@@ -131,7 +131,7 @@ def test_the_prediction_is_left_alone_and_a_models_pair_will_do():
 
 @pytest.mark.parametrize('limits', [{'conf_thres': 1.5}, {'iou_thres': -0.1}])
 def test_impossible_thresholds_are_refused(limits):
-    with pytest.raises(UsageError, match='not between 0 and 1'):
+    with pytest.raises(UsageError, match='out of range. It has to be between 0 and 1'):
         non_max_suppression(np.zeros((1, 1, 6), np.float32), **limits)
 
 

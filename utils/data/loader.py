@@ -17,7 +17,7 @@ from utils.data.labelset import LabelSet
 from utils.data.order import SampleKey, epoch_order, rank_batches
 from utils.data.workers import WorkerPool
 from utils.distributed import local_world_size
-from utils.errors import UsageError
+from utils.errors import check_range
 from utils.log import LOGGER
 
 
@@ -74,8 +74,7 @@ def create_dataloader(
         UsageError: an option's value is out of range.
     """
     options = LoaderOptions(single_cls, **options)
-    if options.seed < 0:
-        raise UsageError(f'--seed {options.seed}: negative', 'give 0 or more')
+    check_range('seed', options.seed, 0)
     if not isinstance(path, LabelSet):
         nc, name = None if options.single_cls else options.nc, options.prefix.strip(' :')
         path = read_labels(path, nc, name=name, need_labels=options.augment)

@@ -98,10 +98,10 @@ def test_behind_a_model(half):
 
 
 @pytest.mark.parametrize(('options', 'said'), [
-    ({'topk_all': 0}, '--topk-all 0: too small'),
-    ({'topk_per_class': -1}, '--topk-per-class -1: too small'),
-    ({'iou_thres': 45}, '--iou-thres 45: not between 0 and 1'),
-    ({'conf_thres': -0.1}, '--conf-thres -0.1: not between 0 and 1'),
+    ({'topk_all': 0}, '--topk-all 0: out of range'),
+    ({'topk_per_class': -1}, '--topk-per-class -1: out of range'),
+    ({'iou_thres': 45}, '--iou-thres 45: out of range'),
+    ({'conf_thres': -0.1}, '--conf-thres -0.1: out of range'),
 ])  # fmt: skip
 def test_impossible_options_are_refused(options, said):
     with pytest.raises(UsageError, match=said):
