@@ -27,17 +27,27 @@ ROOMS = ('models', 'utils', 'tools', 'examples', 'benchmarks')
 PICTURES = {'train': 8, 'val': 4}
 RUNS, KEPT = ('train/exp', 'demo/train'), ('best', 'last')
 DETECTOR = 'docs/weights/shapes.safetensors'
+# Three levels, a neck and six convolutions. OneFlow's share of a step grows with the number of tensors, not their size;
+# eleven rows, so that --freeze 10 leaves one to train.
+TINY = {
+    'nc': 4, 'depth_multiple': 1.0, 'width_multiple': 1.0, 'anchors': [[10, 13], [30, 61], [116, 90]],
+    'backbone': [[-1, 1, 'Conv', [8, 3, 2]] for _ in range(5)],
+    'head': [
+        [-1, 1, 'nn.Upsample', [None, 2, 'nearest']], [[-1, 3], 1, 'Concat', [1]],
+        [-1, 1, 'nn.Upsample', [None, 2, 'nearest']], [[-1, 2], 1, 'Concat', [1]], [-1, 1, 'Conv', [8, 1, 1]],
+        [[9, 6, 4], 1, 'Detect', ['nc', 'anchors']],
+    ],
+}  # fmt: skip
 
 
 def make_place(folder: Path) -> Path:
     """A checkout in `folder`, with little data and with weights.
 
     The data set of shapes (its first pictures) and the same as `mydata`; a trained detector where the first training
-    and `make demo` leave theirs, and in place of official weights; tiny.yaml, a network with which a training step
-    takes 0.1 s.
+    and `make demo` leave theirs, and in place of official weights; tiny.yaml, a network that trains in no time.
     """
     from utils.data.shapes import make_shapes
-    from utils.paths import read_yaml, write_yaml
+    from utils.paths import write_yaml
 
     for path in [*ROOT.glob('*.py'), *(ROOT / room for room in ROOMS)]:
         (folder / path.name).symlink_to(path)
@@ -51,8 +61,7 @@ def make_place(folder: Path) -> Path:
     make_shapes(folder / 'datasets/shapes', size=320, **PICTURES)
     shutil.copytree(folder / 'datasets/shapes', folder / 'mydata')
     (folder / 'mydata/shapes.yaml').rename(folder / 'mydata/mydata.yaml')
-    scale = {'depth_multiple': 0.1, 'width_multiple': 0.02}
-    write_yaml(folder / 'tiny.yaml', read_yaml(ROOT / 'models/yolov5n.yaml') | scale)
+    write_yaml(folder / 'tiny.yaml', TINY)
     return folder
 
 
@@ -105,6 +114,8 @@ def _run_step(step: dict, names: dict) -> None:
     elif step['kind'] == 'python':
         exec(compile(step['code'], f'line {step["line"]}', 'exec'), names)
     else:
+        if 'val.py' in step['words']:
+            _draw_coarsely()
         _run_command(step['words'])
 
 
@@ -126,9 +137,28 @@ def _run_command(words: list[str]) -> None:
             raise RuntimeError(f'exit code {end.code}') from None
 
 
+def _draw_coarsely() -> None:
+    """Figures of an evaluation with few pixels: drawing and packing them takes longer than the rest of it."""
+    from utils.plots.figure import save_figure
+
+    save_figure.__defaults__ = (25,)  # dots an inch
+
+
+def _make_tiny_weights() -> None:
+    """tiny.safetensors: tiny.yaml with weights that have learnt nothing, for trainings to start from."""
+    from models.yolo import Model
+    from utils.checkpoint import Checkpoint, save_checkpoint, state_arrays
+
+    model = Model('tiny.yaml')
+    strides, anchors = model.stride.tolist(), model.detect.anchors.numpy()
+    save_checkpoint('tiny.safetensors', Checkpoint(model.yaml, state_arrays(model), list('abcd'), strides, anchors))
+
+
 def main() -> None:
     steps, names = json.loads(Path(sys.argv[1]).read_text()), {'__name__': '__main__'}
     records = []
+    if any('tiny.safetensors' in step.get('words', ()) for step in steps):
+        _make_tiny_weights()
     for step in steps:
         start = time.perf_counter()
         records.append(step | _record(step, names) | {'seconds': time.perf_counter() - start})

@@ -24,7 +24,8 @@ AFTER = {
 # A word by itself: official data sets need a network.
 WORDS = dict.fromkeys(('shapes.yaml', 'coco128.yaml', 'coco.yaml', 'VOC.yaml'), SHAPES) | {'FILE': CHECKPOINT}
 TRAINING = '--noplots', '--workers', '0', '--loggers', 'csv'  # added to each training
-TRAINING_WORDS = {f'yolov5{size}.yaml': 'tiny.yaml' for size in 'nsmlx'}
+TRAINING_WORDS = {f'yolov5{size}.{kind}': f'tiny.{of}' for size in 'nsmlx' for kind, of in
+                  (('yaml', 'yaml'), ('pt', 'safetensors'))}  # fmt: skip
 
 # What is not run, by its beginning: it sets the machine up, serves for ever, or needs a network.
 # Our own servers, downloads, benchmarks, resumed runs and several processes have tests of their own.
