@@ -56,6 +56,7 @@ def small(command: str, always: bool = False) -> list[str] | None:
 def small_code(code: str) -> str:
     """A Python block with short trainings."""
     code = re.sub(r'\bepochs=\d+', 'epochs=1', code)
+    code = re.sub(r"(\btrain\.run\([^()]*)'yolov5\w\.pt'", r"\1'tiny.safetensors'", code)
     return re.sub(
         r'\btrain\.run\(([^()]*)\)', r'train.run(\1, **dict(imgsz=64, noplots=True, workers=0, loggers=["csv"]))', code
     )

@@ -65,7 +65,9 @@ def test_commands_are_made_small():
     assert small('python train.py --cfg yolov5x.yaml')[3] == 'tiny.yaml'
     assert small('python models/yolo.py --cfg yolov5x.yaml')[-1] == 'yolov5x.yaml'
     assert small('make demo') is None
-    assert small_code('train.run(data=d, epochs=300)').startswith('train.run(data=d, epochs=1, **')
+    assert small_code("train.run(weights='yolov5n.pt', epochs=300)").startswith(
+        "train.run(weights='tiny.safetensors', epochs=1, **"
+    )
 
 
 def test_what_is_not_run_has_a_reason():
