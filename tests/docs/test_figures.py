@@ -14,8 +14,8 @@ from docs.figures.__main__ import SCRIPTS
 from docs.tools import numbers
 from docs.tools.pages import DOCS, all_pages
 
-CODE = {path.stem: path.read_text('utf-8') for path in (DOCS / 'figures').glob('*.py')}
-# These take seconds, for they train or evaluate; the last ones write down what was measured elsewhere.
+CODE = [path.read_text('utf-8') for path in (*(DOCS / 'figures').glob('*.py'), DOCS / 'tools/results.py')]
+# These take seconds, for they train or evaluate; the last one measures times.
 SLOW = ('anchors', 'augmentation', 'ensemble', 'iou_family', 'iou_metrics', 'network', 'pruning', 'quickstart',
         'receptive', 'suppression', 'tta')  # fmt: skip
 MEASURED = ('oneflow',)
@@ -23,7 +23,7 @@ QUICK = sorted(set(SCRIPTS) - {*SLOW, *MEASURED})
 
 
 def test_every_file_has_its_script():
-    code = ''.join(CODE.values())
+    code = ''.join(CODE)
     shown = {target.rsplit('/', 1)[-1] for page in all_pages() for _, target in page.images}
     for path in (DOCS / 'img').iterdir():
         assert f"'{path.name}'" in code, f'no script writes {path.name}'
