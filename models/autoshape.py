@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from models.backend import Backend, wrap
 from models.detections import Detections
 from utils.boxes import scale_coords
-from utils.data.images import BadPicture, check_image, read_image
+from utils.data.images import BadPicture, check_image, read_image, to_rgb
 from utils.data.letterbox import letterbox
 from utils.downloads import is_url, safe_download, url2file
 from utils.errors import DataError, UsageError
@@ -228,7 +228,7 @@ def _download(url: str) -> np.ndarray:
 
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     try:
-        return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+        return to_rgb(image)
     except Exception as problem:  # it is decoded only now, and what Pillow raises on damaged files is of any kind
         raise DataError(f'{name}: unreadable picture ({problem})') from None
 

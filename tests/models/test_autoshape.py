@@ -94,6 +94,15 @@ def test_grey_is_grey_of_any_kind(model, rgb):
         np.testing.assert_array_equal(model(source, size=96).xyxy[0].numpy(), wanted)
 
 
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+def test_sixteen_bits_are_read_alike_by_opencv_and_pillow(tmp_path, suffix):
+    file = tmp_path / f'deep.{suffix}'
+    cv2.imwrite(str(file), np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64))
+    (by_opencv, _), (by_pillow, _) = read_picture(file), read_picture(Image.open(file))
+    assert 120 < by_opencv.mean() < 135
+    np.testing.assert_array_equal(by_pillow, by_opencv)
+
+
 def test_pictures_of_a_call_share_a_shape(model, rgb, files):
     results = model([rgb, files / 'a.png', rgb[:32, :32]], size=64)
     assert results.s == (3, 3, 64, 64)

@@ -64,10 +64,18 @@ def _read_with_pillow(path: str) -> np.ndarray:
     """For turned pictures that OpenCV gets wrong, and what it can't decode, such as some DNG files."""
     try:
         with Image.open(path) as picture:
-            rgb = np.asarray(ImageOps.exif_transpose(picture).convert('RGB'))
+            rgb = to_rgb(picture)
     except _DAMAGE as problem:
         raise DataError(f'{path}: unreadable picture ({problem})', 'replace or remove the file') from None
     return np.ascontiguousarray(rgb[..., ::-1])
+
+
+def to_rgb(picture: Image.Image) -> np.ndarray:
+    """An opened picture as it is shown: uint8 (h, w, 3), RGB. Of 16 bits the upper eight count, as for OpenCV."""
+    shown = ImageOps.exif_transpose(picture)
+    if shown.mode.startswith('I;16'):  # Pillow would make everything above 255 white
+        shown = Image.fromarray((np.asarray(shown) >> 8).astype(np.uint8))
+    return np.array(shown.convert('RGB'))
 
 
 # Checking -------------------------------------------------------------------------------------------------------------
