@@ -73,6 +73,13 @@ class TrainOptions:
     freeze: list = option([0], nargs='+', type=int, help='layers not to train: 10 means the first ten; or name each')
     save_period: int = option(-1, help='keep a checkpoint every so many epochs')
     seed: int = option(0, help='seed of all random streams')
+    bbox_iou_optim: bool = option(
+        False, '--bbox_iou_optim', '--bbox-iou-optim', help="box loss by OneFlow's fused operators, on a GPU"
+    )
+    multi_tensor_optimizer: bool = option(
+        False, '--multi_tensor_optimizer', '--multi-tensor-optimizer',
+        help='update all weights, and their moving average, in one kernel each, on a GPU',
+    )  # fmt: skip
     loggers: list = option(
         None, nargs='+', choices=['csv', 'tensorboard', 'wandb', 'clearml', 'comet'],
         help='where to log besides results.csv; by default tensorboard and what the environment asks for',
@@ -124,6 +131,7 @@ def train_epochs(run: Run) -> None:
 def train_epoch(run: Run) -> None:
     """One pass over the training pictures."""
     from utils.data.labels import labels_to_image_weights
+    from utils.device import tune_convolutions
     from utils.plots import plot_images
     from utils.progress import TrainProgress
 
@@ -132,6 +140,7 @@ def train_epoch(run: Run) -> None:
     if run.opt.image_weights:
         weights = run.model.class_weights * (1 - run.maps) ** 2 / run.nc  # rare and badly found classes count more
         run.train_loader.weights = labels_to_image_weights(run.dataset.labels, run.nc, weights)
+    tune_convolutions(run.device, one_size=not (run.opt.multi_scale or run.opt.rect))
     run.train_loader.set_epoch(run.epoch)
     run.optimizer.zero_grad()  # what an unfinished accumulation left over is dropped
     with TrainProgress(run.train_loader, run.epoch, run.opt.epochs, run.device) as progress:
@@ -188,7 +197,9 @@ def evaluate_epoch(run: Run) -> None:
     import numpy as np
 
     import val
+    from utils.device import tune_convolutions
 
+    tune_convolutions(run.device, one_size=False)  # of rectangular batches
     if is_main():
         run.ema.update_attr(run.model, include=['yaml', 'hyp', 'names', 'class_weights'])
         if not run.opt.noval or is_final(run):

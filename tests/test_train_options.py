@@ -13,11 +13,12 @@ from models.yolo import Model
 from tests.golden import needs_golden, shared
 from tests.tiny import SIZE, Tiny, logged_lines, make_tiny
 from tests.utils.pt_files import write_pt
+from utils import fused, optim
 from utils.checkpoint import load_checkpoint, save_checkpoint, state_arrays
 from utils.data.labels import labels_to_class_weights
 from utils.errors import UsageError
 from utils.options import make_options, parse_options
-from utils.paths import read_yaml, write_yaml
+from utils.paths import ROOT, read_yaml, write_yaml
 from utils.pt_reader import Bag
 from utils.train_state import to_checkpoint
 
@@ -364,6 +365,32 @@ def test_optimizer(tiny, name):
     parameters = {name for name, _ in run.model.named_parameters()}
     moved = changed(before, state_arrays(run.model)) & parameters
     assert {name for name in parameters if name.endswith('bias')} <= moved  # at batch 0 only biases have a rate
+
+
+def test_fused_box_loss(tiny, monkeypatch, messages):
+    """Chosen for the device, and then what the loss calls; on a CPU one line says that it isn't for it."""
+    monkeypatch.setenv('YOLOV5_CPU_ENGINE', '0')
+    assert prepare(tiny, bbox_iou_optim=True).compute_loss.ciou is fused.ciou
+    assert '--bbox_iou_optim: is for a GPU' in messages()
+
+    plain = step(prepare(tiny))[1].numpy()
+    monkeypatch.setattr(fused, 'choose_ciou', lambda device: lambda box1, box2: fused.ciou(box1, box2) * 0)
+    box = step(prepare(tiny, bbox_iou_optim=True))[1].numpy()[0]
+    assert box > plain[0]
+    assert box == pytest.approx(3 * read_yaml(ROOT / 'data/hyps/hyp.scratch-low.yaml')['box'])  # 1 - 0 on each level
+
+
+def test_fused_optimizer_and_average(tiny, monkeypatch, messages):
+    prepare(tiny, multi_tensor_optimizer=True)
+    assert '--multi_tensor_optimizer: is for a GPU' in messages()
+    assert '--multi_tensor_optimizer, moving average: is for a GPU' in messages()
+
+    made, plain = [], torch.optim.SGD
+    monkeypatch.setattr(optim, 'may_fuse_optimizer', lambda make, device: True)
+    monkeypatch.setattr(torch.optim, 'SGD', lambda *args, **options: made.append(options) or plain(*args, **options))
+    prepare(tiny, multi_tensor_optimizer=True)
+    prepare(tiny)
+    assert [options['fused'] for options in made] == [True, False]
 
 
 def test_cosine_schedule(tiny):

@@ -74,8 +74,20 @@ def to_input(images: np.ndarray, device: torch.device, half: bool = False) -> to
         images: (batch, 3, height, width) uint8 RGB, on the host; sent as bytes and divided there.
         half: float16 in place of float32.
     """
-    x = torch.from_numpy(images).to(device)
+    x = torch.from_numpy(images)
+    if device.type == 'cuda':
+        x = x.pin_memory()  # from page-locked memory the copy goes on while the host prepares what follows
+    x = x.to(device)
     return (x.half() if half else x.float()) / 255
+
+
+def tune_convolutions(device: torch.device, one_size: bool) -> None:
+    """Let cuDNN try its algorithms out where all batches have one shape, and guess the best where shapes vary.
+
+    OneFlow guesses by default. Trying takes its time for every new shape: rectangular batches have many.
+    """
+    if device.type == 'cuda':
+        torch.backends.cudnn.enable_conv_heuristic_search_algo(not one_size)
 
 
 def time_sync() -> float:

@@ -6,14 +6,14 @@ operations, and nothing is read back from the device: indices are made on the ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import oneflow as torch
 from oneflow import nn
 
+from utils import fused
 from utils.assigner import Matches, build_targets, last_in_cell
-from utils.boxes import bbox_iou
 
 # Weight of each level's objectness, finest level first: fine maps have few positives in many cells.
 _BALANCE_3_LEVELS = (4.0, 1.0, 0.4)
@@ -87,14 +87,21 @@ class ComputeLoss:
         ranks: of more than one, every process calls it with its part of a batch, and the mean of their losses is the
             loss of the whole. Means over matches divide by the mean of all processes' counts for that: as many
             boxes count as much wherever they are.
+        ciou: CIoU of boxes xywh (n, 4), (n, 4) -> (n, 1): `fused.ciou` or what `fused.choose_ciou` chose.
 
     Attributes:
         balance: (3 or 5,) objectness weights of the levels.
     """
 
-    def __init__(self, model: nn.Module, autobalance: bool = False, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        autobalance: bool = False,
+        ranks: int = 1,
+        ciou: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = fused.ciou,
+    ) -> None:
         detect, hyp = model.detect, model.hyp
-        self.device = next(model.parameters()).device
+        self.device, self.ciou = next(model.parameters()).device, ciou
         self.hyp, self.autobalance, self.nc, self.ranks = hyp, autobalance, detect.nc, ranks
         self.anchors = detect.anchors.cpu().numpy().copy()
         self.positive, self.negative = smooth_BCE(hyp.get('label_smoothing', 0.0))
@@ -163,7 +170,7 @@ class ComputeLoss:
         anchor_wh = self._upload(np.concatenate([m.anchor_wh for m in matches]))
         doubled = torch.sigmoid(logits) * 2
         box = torch.cat([doubled[:, :2] - 0.5, doubled[:, 2:] ** 2 * anchor_wh], dim=1)
-        ciou = bbox_iou(box, target, CIoU=True).squeeze(-1)
+        ciou = self.ciou(box, target).squeeze(-1)
         return 1.0 - ciou, ciou.detach().clamp(min=0)
 
     def _class_loss(self, logits: torch.Tensor, matches: list[Matches]) -> torch.Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import oneflow as torch
 from oneflow import nn
 
 from utils.errors import UsageError, WeightsError
+from utils.fused import may_fuse_optimizer
 from utils.log import LOGGER, colorstr
 
 NOMINAL_BATCH = 64  # the batch size that learning rate and weight decay are tuned for
@@ -56,7 +58,12 @@ def parameter_groups(model: nn.Module) -> list[dict[str, nn.Parameter]]:
 
 
 def smart_optimizer(
-    model: nn.Module, name: str = 'SGD', lr: float = 0.001, momentum: float = 0.9, weight_decay: float = 1e-5
+    model: nn.Module,
+    name: str = 'SGD',
+    lr: float = 0.001,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-5,
+    fused: bool = False,
 ) -> torch.optim.Optimizer:
     """The optimiser over `parameter_groups(model)`; only the second group decays.
 
@@ -64,6 +71,7 @@ def smart_optimizer(
         name: SGD (with Nesterov momentum), Adam or AdamW.
         momentum: Adam's beta1.
         weight_decay: already scaled to the batch size.
+        fused: on a GPU, step by OneFlow's multi-tensor operators if they give the same numbers.
 
     Raises:
         UsageError: another name.
@@ -76,11 +84,12 @@ def smart_optimizer(
         {'params': scales, 'weight_decay': 0.0},
     ]
     if name == 'SGD':
-        optimizer = torch.optim.SGD(params, lr=lr, momentum=momentum, nesterov=True)
+        make = partial(torch.optim.SGD, lr=lr, momentum=momentum, nesterov=True)
     elif name in ('Adam', 'AdamW'):
-        optimizer = getattr(torch.optim, name)(params, lr=lr, betas=(momentum, 0.999))
+        make = partial(getattr(torch.optim, name), lr=lr, betas=(momentum, 0.999))
     else:
         raise UsageError(f'--optimizer {name}: is not known', 'choose SGD, Adam or AdamW')
+    optimizer = make(params, fused=fused and may_fuse_optimizer(make, next(model.parameters()).device))
     LOGGER.info(
         f'{colorstr("optimizer:")} {name}(lr={lr}) with parameter groups {len(scales)} weight(decay=0.0), '
         f'{len(weights)} weight(decay={weight_decay}), {len(biases)} bias'
@@ -146,8 +155,9 @@ def optimizer_from_numpy(optimizer: torch.optim.Optimizer, saved: dict) -> None:
     packed = optimizer.state_dict()
     _check_fit(optimizer, saved)
     for group, options in zip(packed['param_groups'], saved['groups']):
-        # JSON turns Adam's tuple of betas into a list.
-        group['_options'] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        # JSON turns Adam's tuple of betas into a list. Whether to fuse is up to this machine.
+        options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        group['_options'] = options | {'fused': group['_options']['fused']}
     packed['state'] = {'step': saved['step']} | {
         place: {name: torch.tensor(array) for name, array in saved['state'].get(str(place), {}).items()}
         for place in range(sum(len(group['params']) for group in packed['param_groups']))

@@ -204,6 +204,7 @@ def build_optimizer(run: Run) -> None:
     """Optimiser, schedule, average of the weights, early stop, and the loss with its gains."""
     import numpy as np
 
+    from utils import fused
     from utils.ema import ModelEMA
     from utils.loss import ComputeLoss
     from utils.optim import scale_gains, scaled_weight_decay, smart_optimizer
@@ -211,12 +212,15 @@ def build_optimizer(run: Run) -> None:
 
     opt, hyp = run.opt, run.hyp
     decay = scaled_weight_decay(hyp['weight_decay'], opt.batch_size)
-    run.optimizer = smart_optimizer(run.model, opt.optimizer, hyp['lr0'], hyp['momentum'], decay)
+    run.optimizer = smart_optimizer(
+        run.model, opt.optimizer, hyp['lr0'], hyp['momentum'], decay, fused=opt.multi_tensor_optimizer
+    )
     run.schedule = Schedule(run.optimizer, hyp, opt.epochs, len(run.train_loader), opt.batch_size, opt.cos_lr)
-    run.ema = ModelEMA(run.model)
+    run.ema = ModelEMA(run.model, fused=opt.multi_tensor_optimizer)
     run.stopper = EarlyStopping(opt.patience)
     run.model.hyp = scale_gains(hyp, run.model.detect.nl, run.nc, run.imgsz)
-    run.compute_loss = run.val_loss = ComputeLoss(run.model)
+    ciou = fused.choose_ciou(run.device) if opt.bbox_iou_optim else fused.ciou
+    run.compute_loss = run.val_loss = ComputeLoss(run.model, ciou=ciou)
     run.maps = np.zeros(run.nc)
 
 
@@ -236,7 +240,7 @@ def distribute(run: Run) -> None:
         LOGGER.info(f'Batch norm over all processes in {convert_sync_batchnorm(run.model)} layers')
     # Running statistics are those of process 0, who saves them; training does not read them.
     run.model = torch.nn.parallel.DistributedDataParallel(run.model, broadcast_buffers=False)
-    run.compute_loss = ComputeLoss(run.model, ranks=world_size())
+    run.compute_loss = ComputeLoss(run.model, ranks=world_size(), ciou=run.val_loss.ciou)
 
 
 def open_folder(run: Run) -> None:

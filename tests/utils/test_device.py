@@ -7,7 +7,7 @@ import oneflow as torch
 import pytest
 
 from utils import device as device_module
-from utils.device import describe_device, init_seeds, select_device, time_sync, to_input
+from utils.device import describe_device, init_seeds, select_device, time_sync, to_input, tune_convolutions
 from utils.distributed import is_main, local_rank, rank, world_size
 from utils.errors import UsageError
 
@@ -77,6 +77,33 @@ def test_input_is_bytes_over_255():
     assert x.dtype == torch.float32
     np.testing.assert_allclose(x.numpy(), np.float32(images) / 255, atol=6e-8)
     assert to_input(images, torch.device('cpu'), half=True).dtype == torch.float16
+
+
+class Cuda:
+    """A GPU as `to_input` and `tune_convolutions` see one."""
+
+    type = 'cuda'
+
+
+def test_input_goes_to_a_gpu_from_pinned_memory(monkeypatch):
+    steps = []
+    tensor = torch.Tensor
+    plain = tensor.to
+    monkeypatch.setattr(tensor, 'pin_memory', lambda x: steps.append('pin') or x)
+    monkeypatch.setattr(tensor, 'to', lambda x, *to: steps.append(x.dtype) or (x if to[0] is gpu else plain(x, *to)))
+    gpu = Cuda()
+    to_input(np.zeros((1, 3, 4, 4), np.uint8), gpu)
+    assert steps[:2] == ['pin', torch.uint8]
+
+
+def test_cudnn_tries_out_where_shapes_stay(monkeypatch):
+    guesses = []
+    monkeypatch.setattr(torch.backends.cudnn, 'enable_conv_heuristic_search_algo', guesses.append)
+    tune_convolutions(torch.device('cpu'), one_size=True)
+    assert guesses == []
+    tune_convolutions(Cuda(), one_size=True)
+    tune_convolutions(Cuda(), one_size=False)
+    assert guesses == [False, True]
 
 
 def test_seeds_repeat():

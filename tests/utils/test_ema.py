@@ -5,9 +5,12 @@ from copy import deepcopy
 
 import numpy as np
 import oneflow as torch
+import pytest
 from oneflow import nn
 
+from utils import ema as ema_module
 from utils.ema import ModelEMA
+from utils.fused import average
 
 
 def small() -> nn.Module:
@@ -95,3 +98,23 @@ def test_update_attr_copies_public_attributes():
     assert not hasattr(ema.ema, '_private')
     assert not hasattr(ema.ema, 'reducer')
     assert not ema.ema.training, 'the mode is not an attribute to copy'
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_the_way_of_a_gpu_gives_the_same(monkeypatch, fused):
+    """Run on CPU tensors; the fused operator is played."""
+    called = []
+
+    def operator(averages: list, values: list, decay: float) -> None:
+        called.append(decay)
+        average(averages, values, decay)
+
+    monkeypatch.setattr(ema_module, 'choose_average', lambda device: operator)
+    model = small()
+    here, there = ModelEMA(model), ModelEMA(model, fused=fused)
+    shift(model, 0.5)
+    here.update(model)
+    there._update_on_device(ema_module._places(there.ema), ema_module._places(model), here.decay_at(1))
+    assert len(called) == fused
+    for name, array in arrays(here).items():
+        np.testing.assert_allclose(arrays(there)[name], array, rtol=1e-6, err_msg=name)

@@ -192,6 +192,15 @@ def test_saved_state_continues_bit_for_bit(name):
     assert math.isfinite(values(copy).sum())
 
 
+def test_whether_to_fuse_is_up_to_the_machine_that_resumes():
+    saved = optimizer_to_numpy(smart_optimizer(Net(), 'SGD'))
+    for group in saved['groups']:
+        group['fused'] = True  # saved on a GPU
+    optimizer = smart_optimizer(Net(), 'SGD')
+    optimizer_from_numpy(optimizer, saved)
+    assert [group['fused'] for group in optimizer.param_groups] == [False] * 3
+
+
 def test_saved_state_is_a_copy():
     model = Net()
     optimizer = smart_optimizer(model, 'SGD', lr=0.1)
