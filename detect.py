@@ -15,10 +15,10 @@ Annotated copies go to runs/detect/exp, label files and crops below it if they a
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ import numpy as np
 from utils.errors import DataError, Terminated, UsageError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
-from utils.paths import folder_name, increment_path
+from utils.paths import Distinct, folder_name, increment_path
 
 if TYPE_CHECKING:  # heavy rooms are entered when detection starts, so that --help is quick
     from models.backend import Backend
@@ -85,7 +85,7 @@ class Job:
     sources: LoadImages | LoadStreams
     folder: Path
     stems: dict[str, str] = field(default_factory=dict)  # names of the results, without suffix, by the file's path
-    taken: set[tuple[str, str]] = field(default_factory=set)  # those names, of 'image', 'video' or 'stream'
+    distinct: dict[str, Distinct] = field(default_factory=lambda: defaultdict(lambda: Distinct(sep='')))  # by mode
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))  # preparing, inference, NMS, summed
     seen: int = 0  # pictures and frames
 
@@ -262,9 +262,7 @@ def stem_of(job: Job, path: str) -> str:
     """
     if path not in job.stems:
         own = Path(path).stem
-        names = itertools.chain([own], (f'{own}{n}' for n in itertools.count(2)))
-        job.stems[path] = stem = next(name for name in names if (job.sources.mode, name) not in job.taken)
-        job.taken.add((job.sources.mode, stem))
+        job.stems[path] = stem = job.distinct[job.sources.mode](own)
         if stem != own:
             LOGGER.info(f'{path}: its results are named {stem}, since those of another file are named {own}')
     return job.stems[path]

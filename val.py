@@ -22,7 +22,7 @@ from utils.errors import DataError, UsageError, check_range, run_main
 from utils.evaluate import HEADER, DetectionFiles, Scores, Tally, in_picture, known_boxes, labels_in_picture
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
-from utils.paths import increment_path
+from utils.paths import Distinct, increment_path
 
 if TYPE_CHECKING:  # heavy rooms are entered when evaluation starts, so that --help is quick
     from models.backend import Backend
@@ -365,6 +365,7 @@ def study(opt: ValOptions) -> Path:
     from utils.plots import plot_val_study
 
     folder = increment_path(Path(opt.project) / opt.name, opt.exist_ok, mkdir=True)
+    distinct = Distinct()  # the weights of most runs are called best
     for weights in opt.weights:
         rows = []
         for size in STUDY_SIZES:
@@ -373,7 +374,7 @@ def study(opt: ValOptions) -> Path:
                 **asdict(opt) | {'weights': [weights], 'imgsz': size, 'save_json': False}, save_dir=folder, plots=False
             )
             rows.append([*results, *milliseconds])
-        np.savetxt(folder / f'study_{Path(opt.data).stem}_{Path(weights).stem}.txt', rows, fmt='%10.4g')
+        np.savetxt(folder / distinct(f'study_{Path(opt.data).stem}_{Path(weights).stem}.txt'), rows, fmt='%10.4g')
     plot_val_study(dir=folder, x=np.array(STUDY_SIZES))
     LOGGER.info(f'Study saved to {colorstr("bold", str(folder))}')
     return folder

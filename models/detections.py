@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from utils.boxes import xyxy2xywh
 from utils.log import LOGGER
-from utils.paths import folder_name, increment_path
+from utils.paths import Distinct, folder_name, increment_path
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -142,7 +141,7 @@ class Detections:
         from utils.data.sinks import write_picture
 
         folder = _folder(save_dir)
-        for file, im in zip(_apart(self.files), self._drawn(labels)):
+        for file, im in zip(map(Distinct(), self.files), self._drawn(labels)):
             write_picture(folder / file, im[..., ::-1])
         LOGGER.info(f'Saved {self.n} image{"s" if self.n > 1 else ""} to {folder}')
         return folder
@@ -157,7 +156,7 @@ class Detections:
 
         folder = _folder(save_dir) if save else Path()
         crops = []
-        for im, rows, file in zip(self._clean, self._found, _apart(self.files)):
+        for im, rows, file in zip(self._clean, self._found, map(Distinct(), self.files)):
             for *box, confidence, number in rows.tolist():
                 name = self.names[int(number)]
                 path = folder / 'crops' / folder_name(name) / file
@@ -205,14 +204,3 @@ def _centred(rows: np.ndarray) -> np.ndarray:
 
 def _folder(save_dir: str | Path) -> Path:
     return increment_path(save_dir, exist_ok=str(save_dir) != SAVE_DIR, mkdir=True)
-
-
-def _apart(files: Sequence[str]) -> list[str]:
-    """The names, with numbers where several pictures have one: pictures of different folders may."""
-    seen: Counter[str] = Counter()
-    names = []
-    for file in files:
-        seen[file] += 1
-        path = Path(file)
-        names.append(file if seen[file] == 1 else f'{path.stem}_{seen[file]}{path.suffix}')
-    return names

@@ -24,6 +24,7 @@ from utils.callbacks import HOOKS, Callbacks
 from utils.data.loader import create_dataloader
 from utils.data.yaml import load_data
 from utils.errors import DataError, UsageError
+from utils.evaluate import DetectionFiles
 from utils.hyps import load_hyp
 from utils.log import LOGGER
 from utils.loss import ComputeLoss
@@ -181,6 +182,13 @@ def test_label_files_equal_the_labels(data, tmp_path, save_conf):
         expected = np.array(PICTURES[name][1])
         ours = rows[np.lexsort(rows[:, :3].T[::-1]), :5]
         np.testing.assert_allclose(ours, expected[np.lexsort(expected[:, :3].T[::-1])], atol=4e-3)
+
+
+def test_pictures_of_one_name_have_label_files_of_their_own(data, tmp_path):
+    files = DetectionFiles(tmp_path, load_data(data), 'val', txt=True)
+    for folder in 'xy':
+        files.add(f'{folder}/a.png', np.float32([[1, 1, 5, 5, 0.9, 0]]), (10, 10))
+    assert sorted(p.name for p in (tmp_path / 'labels').iterdir()) == ['a.txt', 'a_2.txt']
 
 
 def write_annotations(file: Path) -> None:
@@ -445,13 +453,15 @@ def test_study_and_speed_run_every_checkpoint(tmp_path, monkeypatch):
         return (0.5, 0.6, 0.7, options['imgsz'] / 2000, 0.0, 0.0, 0.0), None, (0.1, options['imgsz'] / 100, 0.3)
 
     monkeypatch.setattr(val, 'run', run)
-    val.main(f'--task study --data coco128.yaml --weights a.pt b.pt --project {tmp_path}'.split())
+    val.main(f'--task study --data coco128.yaml --weights a.pt b/a.pt --project {tmp_path}'.split())
     sizes = list(range(256, 1537, 128))
-    assert [(c['weights'], c['imgsz']) for c in calls] == [([w], s) for w in ('a.pt', 'b.pt') for s in sizes]
+    assert [(c['weights'], c['imgsz']) for c in calls] == [([w], s) for w in ('a.pt', 'b/a.pt') for s in sizes]
     rows = np.loadtxt(tmp_path / 'exp' / 'study_coco128_a.txt')
     assert rows.shape == (11, 10)
     np.testing.assert_allclose(rows[:, 8], np.array(sizes) / 100, rtol=1e-3)
-    assert (tmp_path / 'exp' / 'study.png').is_file()
+    assert sorted(f.name for f in (tmp_path / 'exp').glob('*.*')) == [
+        'study.png', 'study_coco128_a.txt', 'study_coco128_a_2.txt',
+    ]  # fmt: skip
 
     calls.clear()
     val.main(['--task', 'speed', '--weights', 'a.pt', 'b.pt', '--data', 'coco.yaml'])

@@ -24,7 +24,7 @@ from utils.coco import (
 from utils.errors import DataError
 from utils.log import LOGGER
 from utils.metrics import IOU_THRESHOLDS, ConfusionMatrix, ap_per_class, match_detections
-from utils.paths import atomic_write
+from utils.paths import Distinct, atomic_write
 
 if TYPE_CHECKING:
     from utils.data.yaml import DataConfig
@@ -166,6 +166,7 @@ class DetectionFiles:
         numbers = self.annotations.categories if self.annotations else range(data.nc)
         self.class_map = coco80_to_coco91_class() if is_coco(data) else numbers
         self.paths: list[str] = []
+        self.distinct = Distinct()  # pictures of different folders may have one name
         self.rows: list[dict[str, Any]] = []
         (folder / 'labels' if txt else folder).mkdir(parents=True, exist_ok=True)
 
@@ -173,7 +174,8 @@ class DetectionFiles:
         """Add a picture of `shape` (height, width) with its detections (n, 6) in its pixels."""
         self.paths.append(path)
         if self.txt and len(detections):
-            save_one_txt(detections, self.conf, shape, self.folder / 'labels' / f'{Path(path).stem}.txt')
+            name = self.distinct(f'{Path(path).stem}.txt')
+            save_one_txt(detections, self.conf, shape, self.folder / 'labels' / name)
         if self.json_name:
             save_one_json(detections, self.rows, path, self.class_map, self._known())
 

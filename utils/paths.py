@@ -136,6 +136,24 @@ def folder_name(name: str) -> str:
     return re.sub(r'[/\\:\0]|^\.+', '_', name) or '_'
 
 
+class Distinct:
+    """Gives each name back as one that it has not given before: bus.jpg, then bus_2.jpg, bus_3.jpg.
+
+    Args:
+        sep: what goes before the number.
+    """
+
+    def __init__(self, sep: str = '_') -> None:
+        self.sep, self.given = sep, set()
+
+    def __call__(self, name: str) -> str:
+        stem, suffix = os.path.splitext(name)
+        numbered = (f'{stem}{self.sep}{n}{suffix}' for n in itertools.count(2))
+        name = next(name for name in itertools.chain([name], numbered) if name not in self.given)
+        self.given.add(name)
+        return name
+
+
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = '', mkdir: bool = False) -> Path:
     """The first free of runs/exp, runs/exp2, runs/exp3, ...; `path` itself when `exist_ok`.
 

@@ -10,6 +10,7 @@ from utils.errors import ConfigError
 from utils.paths import (
     HYP_DIRS,
     MODEL_DIRS,
+    Distinct,
     atomic_write,
     find_file,
     folder_name,
@@ -31,6 +32,12 @@ def test_increment_path(tmp_path):
     assert increment_path(exp) == tmp_path / 'exp3'
     (tmp_path / 'a.txt').touch()
     assert increment_path(tmp_path / 'a.txt', sep='_') == tmp_path / 'a_2.txt'
+
+
+def test_distinct():
+    names = ['a.jpg', 'a.jpg', 'a_2.jpg', 'b', 'a.jpg', 'b', 'a.png']
+    assert [*map(Distinct(), names)] == ['a.jpg', 'a_2.jpg', 'a_2_2.jpg', 'b', 'a_3.jpg', 'b_2', 'a.png']
+    assert [*map(Distinct(sep=''), ['b', 'b', 'b2'])] == ['b', 'b2', 'b22']
 
 
 def test_find_file(tmp_path):

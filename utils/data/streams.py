@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import threading
@@ -17,6 +16,7 @@ from utils.data.letterbox import letterbox
 from utils.data.video import FALLBACK_FPS, TIMEOUT, breaks_off, frame_count, frame_rate, next_frame, open_capture
 from utils.errors import DataError, UsageError
 from utils.log import LOGGER
+from utils.paths import Distinct
 
 STREAM_SCHEMES = ('rtsp://', 'rtmp://', 'tcp://', 'udp://', 'http://', 'https://')
 PATIENCE = 60.0  # seconds for which a stream that broke off is opened again and again
@@ -297,9 +297,5 @@ def hide_password(text: str) -> str:
 
 def clean_names(addresses: Sequence[str]) -> list[str]:
     """Addresses as different paths whose last parts can name files: without passwords, odd signs turned into _."""
-    names: list[str] = []
-    for address in addresses:
-        own = re.sub(r'[^\w\-./]', '_', re.sub(r'://([^/@\s]+@)?', '_//', address)).rstrip('/')[-200:]
-        numbered = (f'{own}_{n}' for n in itertools.count(2))
-        names.append(next(name for name in itertools.chain([own], numbered) if name not in names))
-    return names
+    public = (re.sub(r'://([^/@\s]+@)?', '_//', address) for address in addresses)
+    return [*map(Distinct(), (re.sub(r'[^\w\-./]', '_', name).rstrip('/')[-200:] for name in public))]
