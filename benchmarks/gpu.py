@@ -15,6 +15,7 @@ from benchmarks.sides import Command, Contestant, Worker
 
 BATCHES = (4, 8, 16, 32, 64)
 MODEL, SIZE = 'yolov5s.yaml', 640
+FUSED = ('--bbox_iou_optim', '--multi_tensor_optimizer')
 LAUNCHERS = {
     OURS: 'oneflow.distributed.launch',
     REFERENCE: 'torch.distributed.run',
@@ -48,11 +49,13 @@ def on_gpu(job: Job, count: int) -> Iterator[Figure]:
 
 
 def launched(job: Job, words: list[str], cards: int) -> dict[str, Contestant]:
-    """One command of each code base; on several cards through its library's launcher."""
+    """One command of each code base, and ours with fused operators; on several cards through its library's launcher."""
     sides: dict[str, Contestant] = {}
     for name, launcher in LAUNCHERS.items():
         if name in job.sides:
             side = job.sides[name]
             launch = ['-m', launcher, '--nproc_per_node', str(cards)] if cards > 1 else []
             sides[name] = Command([side.python, *launch, *words], cwd=side.checkout)
+            if name == OURS:
+                sides['ours, fused operators'] = Command([side.python, *launch, *words, *FUSED], cwd=side.checkout)
     return sides
