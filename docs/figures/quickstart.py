@@ -17,7 +17,7 @@ from utils.data.images import read_image
 from utils.data.letterbox import letterbox
 from utils.data.shapes import draw_unseen, make_shapes
 
-SIZE, PICTURES, LOW, HIGH = 128, 4, 0.2, 0.5
+SIZE, PICTURES, JUDGED, LOW, HIGH = 128, 4, 128, 0.2, 0.5
 WEIGHTS = DOCS / 'weights/shapes.safetensors'
 
 
@@ -33,7 +33,9 @@ def make() -> None:
         sure, doubtful = sure + int((found[:, 4] >= HIGH).sum()), doubtful + int((found[:, 4] < HIGH).sum())
         _draw(picture_axes(axis), picture, found, backend.names)
     save(figure, 'quickstart.png', dpi=90)
-    write_numbers('quickstart', {**scores, 'sure': sure, 'doubtful': doubtful, 'low': LOW, 'high': HIGH, 'size': SIZE})
+    write_numbers('quickstart', {
+        **scores, 'pictures': JUDGED, 'sure': sure, 'doubtful': doubtful, 'low': LOW, 'high': HIGH, 'size': SIZE,
+    })  # fmt: skip
 
 
 def _detect(backend, picture: np.ndarray) -> np.ndarray:
@@ -58,6 +60,6 @@ def _draw(axes, picture: np.ndarray, found: np.ndarray, names) -> None:
 
 
 def _scores(folder: Path) -> dict[str, str]:
-    data = make_shapes(folder / 'shapes', train=1, val=128) / 'shapes.yaml'
+    data = make_shapes(folder / 'shapes', train=1, val=JUDGED) / 'shapes.yaml'
     values, _, _ = val.run(data=str(data), weights=[str(WEIGHTS)], imgsz=SIZE, project=str(folder), plots=False)
     return {name: f'{value:.2f}' for name, value in zip(('p', 'r', 'map50', 'map'), values)}

@@ -65,7 +65,7 @@ def make() -> None:
         axis.set_title(f'{row}: /{stride}', pad=12)
         rows.append([f'{row}', str(stride), str(fields[row]), str(width)])
     save(figure, 'receptive.png')
-    write_numbers('receptive', {'table': rows, 'share': f'{SHARE:.0%}', 'views': VIEWS})
+    write_numbers('receptive', {'table': rows, 'share': f'{SHARE:.0%}', 'views': VIEWS, 'tiles': TILES**2})
 
 
 def sensitivity(model: Model, level: int) -> np.ndarray:
