@@ -337,7 +337,8 @@ def draw(job: Job, im0: np.ndarray, detections: np.ndarray) -> np.ndarray:
 
 def show_and_save(job: Job, shot: Shot, drawn: np.ndarray, videos: VideoSink) -> None:
     """Put an annotated picture or frame on the screen and into the run's folder, as far as it is wanted."""
-    from utils.data.sinks import show, write_picture
+    from utils.data.images import write_picture
+    from utils.data.sinks import show
 
     if job.opt.view_img:
         show(shot.path, drawn)

@@ -246,7 +246,7 @@ def load_backend(
         LOGGER.warning('WARNING: --half needs a GPU; the CPU computes in float32')
     fp16 = fp16 and device.type != 'cpu'
     files = [weights] if isinstance(weights, (str, Path)) else list(weights)
-    if not files:
+    if not all(str(file).strip() for file in files or ['']):
         raise UsageError('--weights: none given', KNOWN)
     members = [_open(file, device, dnn, fp16, fuse) for file in files]
     for member in members:

@@ -138,7 +138,7 @@ class Detections:
         Returns:
             The folder.
         """
-        from utils.data.sinks import write_picture
+        from utils.data.images import write_picture
 
         folder = _folder(save_dir)
         for file, im in zip(map(Distinct(), self.files), self._drawn(labels)):

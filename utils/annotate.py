@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from utils.boxes import clip_coords, xywh2xyxy, xyxy2xywh
+from utils.data.images import write_picture
 from utils.fonts import find_font
 from utils.paths import increment_path
 
@@ -190,5 +191,5 @@ def save_one_box(
     if save:
         file = Path(file).with_suffix('.jpg')
         file.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(increment_path(file)), crop)
+        write_picture(increment_path(file), crop)
     return crop if BGR else crop[..., ::-1]

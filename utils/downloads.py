@@ -84,6 +84,8 @@ def attempt_download(file: str | Path, repo: str = 'ultralytics/yolov5', release
     name = str(file).strip().strip('\'"')
     if is_url(name):
         return check_file(name, error=WeightsError)
+    if not name:
+        raise WeightsError('--weights: none given', f'give a checkpoint, or one of {", ".join(OFFICIAL)}')
     path = Path(name).expanduser()
     for candidate in _candidates(path):
         if candidate.is_file():

@@ -24,7 +24,7 @@ from utils.coco import (
 from utils.errors import DataError
 from utils.log import LOGGER
 from utils.metrics import IOU_THRESHOLDS, ConfusionMatrix, ap_per_class, match_detections
-from utils.paths import Distinct, atomic_write
+from utils.paths import Distinct, atomic_write, write_file
 
 if TYPE_CHECKING:
     from utils.data.yaml import DataConfig
@@ -230,4 +230,4 @@ def save_one_txt(predn: np.ndarray, save_conf: bool, shape: Sequence[int], file:
     height, width = shape[:2]
     boxes = xyxy2xywh(predn[:, :4]) / np.array([width, height, width, height], np.float32)
     rows = np.hstack((predn[:, 5:6], boxes, predn[:, 4:5] if save_conf else predn[:, :0]))
-    Path(file).write_text(''.join(' '.join(f'{value:g}' for value in row) + '\n' for row in rows.tolist()))
+    write_file(file, ''.join(' '.join(f'{value:g}' for value in row) + '\n' for row in rows.tolist()))

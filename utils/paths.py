@@ -9,7 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,6 +84,27 @@ def atomic_write(path: str | Path, mode: str = 'wb') -> Iterator[IO]:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # the system's error for a full disk names no file
         raise
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Around the writing of a small result, such as a picture: when that fails, nothing is left of it.
+
+    The error names the file; the system's own for a full disk does not.
+    """
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def write_file(path: str | Path, content: str | bytes) -> None:
+    """Write a small result, see `writing`."""
+    with writing(path):
+        Path(path).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager

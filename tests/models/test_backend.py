@@ -210,6 +210,7 @@ def test_warmup_runs_what_is_prepared_lazily(exports, monkeypatch):
 
 
 @pytest.mark.parametrize(('file', 'error', 'match'), [
+    ('', UsageError, '--weights: none given'),
     ('gone.onnx', WeightsError, 'gone.onnx: no such weights file'),
     ('gone.xml', WeightsError, 'gone.xml: no such weights file'),
     ('gone.pt', WeightsError, 'gone.pt: no such weights file'),

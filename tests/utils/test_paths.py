@@ -17,6 +17,7 @@ from utils.paths import (
     increment_path,
     locked,
     read_yaml,
+    write_file,
     write_yaml,
 )
 
@@ -38,6 +39,18 @@ def test_distinct():
     names = ['a.jpg', 'a.jpg', 'a_2.jpg', 'b', 'a.jpg', 'b', 'a.png']
     assert [*map(Distinct(), names)] == ['a.jpg', 'a_2.jpg', 'a_2_2.jpg', 'b', 'a_3.jpg', 'b_2', 'a.png']
     assert [*map(Distinct(sep=''), ['b', 'b', 'b2'])] == ['b', 'b2', 'b22']
+
+
+def test_a_file_that_can_not_be_written_is_named_and_not_left(tmp_path):
+    full = tmp_path / 'full.txt'
+    full.symlink_to('/dev/full')
+    for file, said in ((full, 'No space left'), (tmp_path / 'nowhere' / 'a.txt', 'No such file')):
+        with pytest.raises(OSError, match=said) as caught:
+            write_file(file, 'x')
+        assert caught.value.filename == str(file)
+    assert list(tmp_path.iterdir()) == []
+    write_file(tmp_path / 'a.txt', 'é')
+    assert (tmp_path / 'a.txt').read_text(encoding='utf-8') == 'é'
 
 
 def test_find_file(tmp_path):

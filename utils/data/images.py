@@ -1,4 +1,4 @@
-"""Pictures on disk: which files count, reading them the right way up, checking that they are whole."""
+"""Pictures on disk: which files count, reading them the right way up, checking that they are whole, writing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from utils.errors import DataError
+from utils.paths import write_file
 
 IMG_FORMATS = ('bmp', 'dng', 'jpeg', 'jpg', 'mpo', 'png', 'tif', 'tiff', 'webp')
 MIN_SIDE = 10  # pixels: anything smaller is a thumbnail or an accident
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # 178,956,970, half a gigabyte once decoded: where Pillow refuses
+
+# Others (DNG, MPO) become JPEGs: OpenCV can't write them.
+WRITABLE = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 _PILLOW_FORMATS = ('BMP', 'DNG', 'JPEG', 'MPO', 'PNG', 'TIFF', 'WEBP')
 _ENDS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
@@ -153,3 +157,23 @@ def _lacks_only_its_end(file: BinaryIO) -> bool:
     tails = (b'', b'\x55' * 512, bytes(range(1, 255)) * 8)  # nothing, then what decodes to something in most places
     first, *others = (Image.open(io.BytesIO(data + tail + _ENDS['JPEG'])).tobytes() for tail in tails)
     return all(pixels == first for pixels in others)
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+def write_picture(path: str | Path, im: np.ndarray) -> Path:
+    """Write a picture, whole or not at all; returns where.
+
+    Args:
+        path: the file; a suffix that can't be written becomes .jpg.
+        im: (h, w, 3) uint8 BGR.
+
+    Raises:
+        OSError: the disk is full, or the folder can't be written.
+    """
+    path = Path(path)
+    path = path if path.suffix.lower() in WRITABLE else path.with_suffix('.jpg')
+    # Not cv2.imwrite: it tells neither of a full disk nor of a missing folder.
+    write_file(path, cv2.imencode(path.suffix, im)[1].tobytes())
+    return path

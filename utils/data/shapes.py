@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from utils.errors import DataError
-from utils.paths import atomic_folder, locked, read_yaml, write_yaml
+from utils.paths import atomic_folder, locked, read_yaml, write_file, write_yaml
 
 NAMES = ('circle', 'square', 'triangle', 'star')
 VERSION = 4  # of the drawing: to be raised when the same seed gives other pictures
@@ -58,7 +58,7 @@ def draw_unseen(folder: str | Path, n: int = 4, size: int = 320, seed: int = 0) 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f'shapes_{i}.jpg' for i in range(n)]
     for i, path in enumerate(paths):
-        _write_image(path, draw_picture(_random(seed, 'unseen', i), size)[0])
+        write_file(path, _encoded(draw_picture(_random(seed, 'unseen', i), size)[0]))
     return paths
 
 
@@ -75,14 +75,13 @@ def _write_split(folder: Path, split: str, count: int, size: int, seed: int) -> 
     labels.mkdir(parents=True)
     for i in range(count):
         image, rows = draw_picture(_random(seed, split, i), size)
-        _write_image(images / f'{i:05d}.jpg', image)
+        write_file(images / f'{i:05d}.jpg', _encoded(image))
         lines = (f'{int(row[0])} ' + ' '.join(f'{value:.6f}' for value in row[1:]) for row in rows)
-        (labels / f'{i:05d}.txt').write_text(''.join(f'{line}\n' for line in lines))
+        write_file(labels / f'{i:05d}.txt', ''.join(f'{line}\n' for line in lines))
 
 
-def _write_image(path: Path, image: np.ndarray) -> None:
-    # Not imwrite, which reports a full disk as False.
-    path.write_bytes(cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+def _encoded(image: np.ndarray) -> bytes:
+    return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
 def _random(seed: int, split: str, i: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Where annotated pictures and videos go: to files and to the screen."""
+"""Where annotated frames go: into videos and to the screen."""
 
 from __future__ import annotations
 
@@ -10,33 +10,9 @@ import cv2
 import numpy as np
 
 from utils.data.letterbox import letterbox
+from utils.data.video import frame_count, open_capture
 from utils.errors import ResourceError
 from utils.log import LOGGER
-
-# Pictures in other formats (DNG, MPO) become JPEGs: OpenCV can't write those.
-WRITABLE = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-
-
-def write_picture(path: str | Path, im: np.ndarray) -> Path:
-    """Write a picture, whole or not at all; returns where.
-
-    Args:
-        path: the file; a suffix that can't be written becomes .jpg.
-        im: (h, w, 3) uint8 BGR.
-
-    Raises:
-        OSError: the disk is full, or the folder can't be written.
-    """
-    path = Path(path)
-    path = path if path.suffix.lower() in WRITABLE else path.with_suffix('.jpg')
-    # Encoded in memory and written by Python: cv2.imwrite tells neither of a full disk nor of a missing folder.
-    encoded = cv2.imencode(path.suffix, im)[1]
-    try:
-        path.write_bytes(encoded.tobytes())
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    return path
 
 
 class VideoSink:
@@ -110,8 +86,12 @@ class _Video:
 
     def close(self) -> None:
         self.writer.release()
-        if not self.path.exists() or os.path.getsize(self.path) == 0:
-            raise ResourceError(f'{self.path}: the video could not be written', 'free some space')
+        # OpenCV does not tell of a full disk; what is missing is found by looking.
+        capture = open_capture(str(self.path))
+        written = frame_count(capture)
+        capture.release()
+        if written < self.frames:
+            raise ResourceError(f'{self.path}: only {written} of {self.frames} frames are in it', 'free some space')
 
 
 def can_show() -> bool:

@@ -112,6 +112,8 @@ def open_source(source: Source, vid_stride: int = 1) -> LoadImages | LoadStreams
     """
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
+        if not name.strip():
+            raise UsageError('--source: nothing given', 'name a picture, a video, a folder or a stream')
         if is_url(name) and is_media(url2file(name)):
             return LoadImages(check_file(name), vid_stride=vid_stride)
         source = name if os.path.exists(name) or not (ROOT / name).exists() else str(ROOT / name)

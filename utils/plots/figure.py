@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from utils.fonts import find_font
+from utils.paths import writing
 
 
 def new_figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 6)) -> tuple[Figure, np.ndarray]:
@@ -28,7 +29,8 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 200) -> Path:
     with warnings.catch_warnings():
         # find_font has said once which characters no font can show; matplotlib would repeat it for each of them.
         warnings.filterwarnings('ignore', message='Glyph .* missing from')
-        figure.savefig(path, dpi=dpi)
+        with writing(path):
+            figure.savefig(path, dpi=dpi)
     return path
 
 

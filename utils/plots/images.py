@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.annotate import Annotator, colors
 from utils.boxes import xywh2xyxy, xyxy2xywh
+from utils.data.images import write_picture
 
 CONF_SHOWN = 0.25  # predictions must exceed it to be drawn
 
@@ -72,7 +73,7 @@ def plot_images(
         y, x = h * (i // columns), w * (i % columns)
         canvas[y : y + h, x : x + w] = pen.result()
     Path(fname).parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(fname), np.ascontiguousarray(canvas[..., ::-1]))
+    write_picture(fname, np.ascontiguousarray(canvas[..., ::-1]))
 
 
 def _draw_boxes(pen: Annotator, rows: np.ndarray, scale: float, names: dict[int, str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.utils.data.conftest import picture
-from utils.data.images import BadPicture, check_image, is_image, read_image
+from utils.data.images import BadPicture, check_image, is_image, read_image, write_picture
 from utils.errors import DataError
 
 FORMATS = {'jpg': {'quality': 100, 'subsampling': 0}, 'png': {}, 'webp': {'lossless': True}, 'tif': {}}
@@ -124,3 +124,15 @@ def test_too_small_and_foreign_formats(tmp_path):
     assert check_image(picture(tmp_path / 'b.jpg', (10, 10))) == (10, 10)
     with pytest.raises(BadPicture, match='a GIF file'):
         check_image(picture(tmp_path / 'c.jpg', format='GIF'))
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('name', 'written'), [('a.png', 'a.png'), ('a.JPG', 'a.JPG'), ('a.dng', 'a.jpg'), ('a', 'a.jpg')]
+)
+def test_pictures_are_written_in_a_format_that_can_be(tmp_path, name, written):
+    grey = np.full((48, 64, 3), 100, np.uint8)
+    assert write_picture(tmp_path / name, grey) == tmp_path / written
+    assert np.abs(cv2.imread(str(tmp_path / written)).astype(int) - 100).max() <= 1

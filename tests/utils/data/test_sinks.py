@@ -1,8 +1,10 @@
+import resource
+
 import cv2
 import numpy as np
 import pytest
 
-from utils.data.sinks import VideoSink, asked_to_end, can_show, write_picture
+from utils.data.sinks import VideoSink, asked_to_end, can_show
 from utils.errors import ResourceError
 
 GREY = np.full((48, 64, 3), 100, np.uint8)
@@ -12,19 +14,6 @@ def facts(path):
     capture = cv2.VideoCapture(str(path))
     asked = (cv2.CAP_PROP_FPS, cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
     return [capture.get(what) for what in asked]
-
-
-@pytest.mark.parametrize(
-    ('name', 'written'), [('a.png', 'a.png'), ('a.JPG', 'a.JPG'), ('a.dng', 'a.jpg'), ('a', 'a.jpg')]
-)
-def test_pictures_are_written_in_a_format_that_can_be(tmp_path, name, written):
-    assert write_picture(tmp_path / name, GREY) == tmp_path / written
-    assert np.abs(cv2.imread(str(tmp_path / written)).astype(int) - 100).max() <= 1
-
-
-def test_a_picture_that_can_not_be_written_raises(tmp_path):
-    with pytest.raises(OSError, match='No such file'):
-        write_picture(tmp_path / 'nowhere' / 'a.png', GREY)
 
 
 def test_one_video_after_another(tmp_path):
@@ -90,3 +79,18 @@ def test_without_a_display_there_is_no_window_which_is_said(monkeypatch, message
 def test_q_and_escape_end(monkeypatch, key, end):
     monkeypatch.setattr(cv2, 'waitKey', lambda ms: key)
     assert asked_to_end() == end
+
+
+def test_a_full_disk_is_not_passed_over(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (20, 96, 128, 3), np.uint8)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))  # no file may be larger: what a full disk is like
+    try:
+        with (
+            pytest.raises(ResourceError, match=r'a\.mp4: only \d+ of 20 frames are in it'),
+            VideoSink() as sink,
+        ):
+            for im in noise:
+                sink.write(tmp_path / 'a.mp4', im, 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))

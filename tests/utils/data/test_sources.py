@@ -190,6 +190,11 @@ def test_webcams_and_streams_are_no_files(source):
         LoadImages(source)
 
 
+def test_a_source_has_a_name():
+    with pytest.raises(UsageError, match='--source: nothing given'):
+        open_source(' ')
+
+
 def test_vid_stride_must_be_positive(tmp_path):
     with pytest.raises(UsageError, match='--vid-stride 0'):
         LoadImages(tmp_path, vid_stride=0)
