@@ -57,6 +57,6 @@ def make() -> None:
     write_numbers('schedule', {
         'epochs': EPOCHS, 'batches': BATCHES, 'batch': BATCH, 'warmup': schedule.warmup,
         'last': f'{straight[-1, 1]:.5f}',
-        'decay': [[f'{n:,}', f'{d:.4f}', f'{1 / (1 - d):,.1f}'] for n in (10, 100, 1000, 5000, 20000)
+        'decay': [[f'{n:,}', f'{d:.4f}', f'{1 / (1 - d):,.1f}'] for n in (10, 100, 1000, 5000, 10000, 20000)
                   for d in [float(decay(np.array(n)))]],
     })  # fmt: skip

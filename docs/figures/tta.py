@@ -46,5 +46,6 @@ def make() -> None:
     names = ['', '`--augment`', '`--iou-thres 0.4`', '`--augment --iou-thres 0.4`']
     write_numbers('tta', {
         'pictures': PICTURES, 'size': SIZE, 'views': rows, 'rows': joined, 'sum': sum(int(r[3]) for r in rows),
+        'times': f'{sum(int(r[3]) for r in rows) / int(rows[0][3]):.1f}',
         'table': [[name, *(f'{v:.3f}' for v in s)] for name, s in zip(names, scores)],
     })  # fmt: skip
