@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import sys
 import threading
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from utils.errors import UserError, check_range, run_main, sigterm_as_ctrl_c
+from utils.errors import ResourceError, UserError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, set_logging
 from utils.options import option, parse_options
 
@@ -185,7 +186,8 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(HTTPStatus(code), {'error': message or HTTPStatus(code).phrase})
 
     def log_message(self, form: str, *values: object) -> None:
-        LOGGER.info(f'{self.address_string()}: {form % values}')
+        text = re.sub('[^ -~]', '?', form % values)  # what a request says could be commands to a terminal
+        LOGGER.info(f'{self.address_string()}: {text}')
 
 
 def open_picture(body: bytes, max_pixels: int) -> Image.Image:
@@ -232,7 +234,12 @@ def make_server(opt: Options) -> Server:
     model = AutoShape(load_backend(opt.weights, opt.device))
     model.conf, model.iou = opt.conf_thres, opt.iou_thres
     model.backend.warmup((1, 3, opt.imgsz, opt.imgsz))
-    return Server(opt, model)
+    try:
+        return Server(opt, model)
+    except OSError as problem:
+        raise ResourceError(
+            f'--host {opt.host} --port {opt.port}: can not be listened on ({problem.strerror})', 'give others'
+        ) from None
 
 
 def main(argv: list[str] | None = None) -> None:

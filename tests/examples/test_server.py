@@ -22,7 +22,7 @@ from PIL import Image
 from examples.server import Options, make_server
 from models.autoshape import AutoShape
 from tests.models.exports import CONF, NAMES, claimed_png, pictures, save_small, small_model
-from utils.errors import UsageError
+from utils.errors import ResourceError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = {'max_bytes': 200_000, 'max_pixels': 1_000_000, 'seconds': 1.0, 'workers': 2, 'connections': 6}
@@ -187,6 +187,17 @@ def test_a_bug_is_an_answer_too(server, monkeypatch):
 def test_limits_make_sense(option):
     with pytest.raises(UsageError, match=': out of range'):
         make_server(Options(**option))
+
+
+def test_a_port_that_is_taken_is_named(server, weights):
+    host, port = server.server_address
+    with pytest.raises(ResourceError, match=f'--host {host} --port {port}: can not be listened on .Address already'):
+        make_server(Options(weights=[weights], device='cpu', port=port, imgsz=32))
+
+
+def test_a_request_sends_no_commands_to_the_terminal(server, messages):
+    raw(server, b'GET /\x1b[2J\xff HTTP/1.1\r\n\r\n')
+    assert 'GET /?[2J? HTTP/1.1' in messages()
 
 
 def test_the_command(weights):
