@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import html
+import json
 import logging
 import posixpath
 import re
@@ -52,13 +53,12 @@ def _write_generated() -> None:
     for folder in GENERATED:
         shutil.rmtree(DOCS / folder, ignore_errors=True)
         (DOCS / folder).mkdir()
-    private = _linked_private_names()
+    linked = _linked_names()
     for name in modules():
-        dotted = name.replace('/', '.')
-        text = f'# {dotted}\n\n::: {dotted}\n'
-        if shown := '|'.join(sorted(private.get(_page_of(f'{name}.py'), []))):
-            text += f"    options:\n      filters: ['!^_(?!({shown})$)']\n"
-        (DOCS / f'reference/{dotted}.md').write_text(text, 'utf-8')
+        text = f'# {name.replace("/", ".")}\n\n::: {name.replace("/", ".")}\n'
+        if options := _options(linked.get(_page_of(f'{name}.py'), set()), _file(name)):
+            text += f'    options: {json.dumps(options)}\n'
+        (DOCS / _page_of(f'{name}.py')).write_text(text, 'utf-8')
     (DOCS / 'reference/index.md').write_text(_index(), 'utf-8')
     for path in _linked():
         page = DOCS / f'source/{path}.md'
@@ -66,12 +66,15 @@ def _write_generated() -> None:
         page.write_text(_source(path), 'utf-8')
 
 
+def _file(module: str) -> Path:
+    path = ROOT / f'{module}.py'
+    return path if path.is_file() else ROOT / module / '__init__.py'
+
+
 def _index() -> str:
     rows = ['# API\n', '| Module | |', '| --- | --- |']
     for name in modules():
-        path = ROOT / f'{name}.py'
-        path = path if path.is_file() else ROOT / name / '__init__.py'
-        about = (ast.get_docstring(ast.parse(path.read_text('utf-8'))) or '').split('\n\n')[0].replace('\n', ' ')
+        about = (ast.get_docstring(ast.parse(_file(name).read_text('utf-8'))) or '').split('\n\n')[0].replace('\n', ' ')
         dotted = name.replace('/', '.')
         rows.append(f'| [{dotted}]({dotted}.md) | {html.escape(about).replace("|", "&#124;")} |')
     return '\n'.join(rows) + '\n'
@@ -92,15 +95,30 @@ def _linked() -> set[str]:
     return found | {'CHANGELOG.md'}
 
 
-def _linked_private_names() -> dict[str, set[str]]:
-    """By page of the API reference, the names with an underscore that it has to show since pages link to them, each
-    without its first underscore."""
+def _linked_names() -> dict[str, set[str]]:
+    """By page of the API reference, the names on it that pages link to."""
     found: dict[str, set[str]] = {}
     for text, path in _links():
         if path.endswith('.py') and (name := _NAME.fullmatch(text)):
-            private = {part[1:] for part in name[1].split('.') if part.startswith('_')}
-            found.setdefault(_page_of(path), set()).update(private)
+            found.setdefault(_page_of(path), set()).add(name[1])
     return found
+
+
+def _options(linked: set[str], file: Path) -> dict:
+    """What makes a page of the API reference show all names that others link to: private ones and undocumented ones."""
+    private = {part[1:] for name in linked for part in name.split('.') if part.startswith('_')}
+    options: dict = {'filters': [f'!^_(?!({"|".join(sorted(private))})$)']} if private else {}
+    if linked - set(_documented(ast.parse(file.read_text('utf-8')))):
+        options['show_if_no_docstring'] = True
+    return options
+
+
+def _documented(tree: ast.AST, prefix: str = '') -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            if ast.get_docstring(node):
+                yield prefix + node.name
+            yield from _documented(node, f'{prefix}{node.name}.')
 
 
 def _on_site(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import re
@@ -67,3 +68,11 @@ def test_links_lead_somewhere(site):
                 if file not in names:
                     names[file] = set(re.findall(r'\bid="([^"]+)"', file.read_text('utf-8')))
                 assert anchor in names[file], f'{page.name}: {target}'
+
+
+def test_chinese_words_are_found(site):
+    """The search's index has an invisible blank between them, at which the search has to divide."""
+    index = json.loads((site / 'search/search_index.json').read_text('utf-8'))
+    title = next(entry['title'] for entry in index['docs'] if entry['location'] == 'zh/14-nms.html')
+    assert len(re.split(index['config']['separator'], title)) > 1
+    assert 'zh' in index['config']['lang']
