@@ -205,6 +205,15 @@ def test_its_options_stay_and_that_is_said(stopped, tmp_path, messages):
     assert (folder / 'results.csv').read_text().count('\n') == 3
 
 
+def test_what_is_of_the_machine_may_be_another(stopped, tmp_path, messages, monkeypatch):
+    folder = copy_of(stopped, tmp_path)
+    monkeypatch.setattr(train, 'finish', lambda run: run)
+    run = train.run(resume=folder, cache='ram', workers=1)
+    assert (run.opt.cache, run.opt.workers, run.opt.device) == ('ram', 1, 'cpu')  # as given, and as begun
+    assert run.train_loader.workers == 1
+    assert 'ignored' not in messages()
+
+
 def test_its_hyper_parameters_and_anchors_stay(tiny, tmp_path, monkeypatch):
     write_yaml(tmp_path / 'hyp.yaml', {'lr0': 0.02, 'anchors': 2})
     interrupt(tiny.options(tmp_path, epochs=2, hyp=tmp_path / 'hyp.yaml', label_smoothing=0.1), call=3)

@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -76,9 +76,13 @@ def check_finite(checkpoint: Checkpoint, last: Path) -> None:
 
 # Resuming ---------------------------------------------------------------------------------------------------------
 
+OF_THE_MACHINE = ('device', 'workers', 'cache')  # options that a run may go on with changed, for they change no result
+
 
 def reopen(opt: T) -> tuple[T, Checkpoint]:
-    """The options of the run that `opt.resume` means, and its checkpoint. All else in `opt` is ignored, and that said.
+    """The options of the run that `opt.resume` means, and its checkpoint.
+
+    Those of `OF_THE_MACHINE` in `opt` count, where not the default. All else in `opt` is ignored, and that said.
 
     Raises:
         UsageError: there is no such run, or it is over, or the file holds no run.
@@ -94,14 +98,15 @@ def reopen(opt: T) -> tuple[T, Checkpoint]:
         raise UsageError(f'--resume {file}: {what}', f'to train on from these weights, give --weights {file}')
     if file.absolute().parent.name != 'weights':
         raise UsageError(f'--resume {file}: is in no run', "put it into the weights folder of a run's folder")
-    used = {'resume', 'project'} if latest else {'resume'}
-    default = type(opt)()
-    ignored = [f.name for f in fields(opt) if f.name not in used and getattr(opt, f.name) != getattr(default, f.name)]
+    default = asdict(type(opt)())
+    given = {name: value for name, value in asdict(opt).items() if value != default[name]}
+    here = {name: value for name, value in given.items() if name in OF_THE_MACHINE}
+    ignored = [name for name in given if name not in here and name != 'resume' and not (latest and name == 'project')]
     if ignored:
         names = ', '.join(f'--{name.replace("_", "-")}' for name in ignored)
         LOGGER.warning(f'WARNING: a resumed run keeps its options; ignored: {names}')
     LOGGER.info(f'Resuming {file} after epoch {checkpoint.epoch}')
-    return make_options(type(opt), **checkpoint.trainer['options']), checkpoint
+    return make_options(type(opt), **(checkpoint.trainer['options'] | here)), checkpoint
 
 
 def find_last(project: str | Path) -> Path:
