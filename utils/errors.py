@@ -9,6 +9,7 @@ Raise the class that names the kind of thing at fault, with what is wrong and wh
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
@@ -133,7 +134,7 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return str(error) or 'Interrupted', getattr(error, 'exit_code', 130)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or getattr(error, 'errno', None) == errno.ENOMEM:
         return f'Out of memory: {error}. Take a smaller --batch-size or --img, or drop --cache ram', 1
     if isinstance(error, OSError) and error.errno is not None:
         # Only the system's own failures (disk full, no permission, read-only): their text names the file.

@@ -87,8 +87,9 @@ def test_another_thread_leaves_sigterm_alone():
     assert seen == [before]
 
 
-def test_out_of_memory_names_the_mend(capfd):
-    assert run_main(raises(MemoryError('9 GB')), []) == 1
+@pytest.mark.parametrize('error', [MemoryError('9 GB'), OSError(errno.ENOMEM, 'Cannot allocate memory')])
+def test_out_of_memory_names_the_mend(capfd, error):
+    assert run_main(raises(error), []) == 1
     assert '--batch-size' in capfd.readouterr().err
 
 

@@ -67,6 +67,9 @@ def load_data(
     where = str(file or 'data set')
     if not isinstance(content, dict):
         raise DataError(f'{where}: not a data set YAML', 'it needs at least train, val and names')
+    for split in SPLITS:
+        if not isinstance(content.get(split) or [], (str, Path, list, tuple)):
+            raise DataError(f'{where}: {split} is {content[split]!r}', 'it has to be a folder, a list file or a list')
     names, bases = _names(content, where), _bases(content, file)
     for split in need:
         if not content.get(split):

@@ -132,6 +132,8 @@ def test_names_as_list_or_dict(places, names):
     ('content', 'complaint'),
     [
         ({'names': None}, 'has no "names"'),
+        ({'train': 5}, 'train is 5. It has to be a folder'),
+        ({'test': {'a': 'b'}}, "test is {'a': 'b'}"),
         ({'names': []}, 'has no "names"'),
         ({'names': 'cat'}, 'has no "names"'),
         ({'names': {1: 'a', 2: 'b'}}, 'names are numbered 1, 2'),
