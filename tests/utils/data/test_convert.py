@@ -55,6 +55,7 @@ def test_polygons_are_normalised_and_cut_to_the_picture():
     assert polygon_row(1, points, (100, 80)) == '1 0.000000 0.000000 0.500000 0.000000 0.500000 1.000000'
     assert polygon_row(1, points[:2], (100, 80)) == ''
     assert polygon_row(1, points + np.array([200, 0]), (100, 80)) == ''
+    assert polygon_row(1, points * np.nan, (100, 80)) == ''
 
 
 def test_every_row_is_one_that_training_reads():
@@ -110,7 +111,7 @@ def test_labels_are_written_whole_or_not_at_all(tmp_path, messages):
     assert labels_in(target) == {'c.txt': ''}
 
 
-@pytest.mark.parametrize('name', ['../a', '/a', 'b/../../a', '..\\a', ''])
+@pytest.mark.parametrize('name', ['../a', '/a', 'b/../../a', '..\\a', 'a\0b', ''])
 def test_no_label_file_outside_the_folder(tmp_path, name):
     with pytest.raises(DataError, match='outside its folder'):
         write_labels([Picture(name, [])], tmp_path / 'deep' / 'labels')

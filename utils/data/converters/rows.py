@@ -50,7 +50,7 @@ def polygon_row(label: int, points: np.ndarray, size: Size) -> str:
         points: (n, 2) x, y in pixels.
     """
     cut = np.clip(np.asarray(points, float), 0, size) / size
-    return _row(label, cut.ravel().tolist()) if len(cut) > 2 and np.ptp(cut, axis=0).all() else ''
+    return _row(label, cut.ravel().tolist()) if len(cut) > 2 and (np.ptp(cut, axis=0) > 0).all() else ''  # NaN is not
 
 
 def _row(label: int, values: Iterable[float]) -> str:
@@ -98,7 +98,7 @@ def write_labels(pictures: Iterable[Picture], folder: str | Path, replace: bool 
 
 def _inside(folder: Path, name: str) -> Path:
     path = PurePosixPath(name.replace('\\', '/'))
-    if path.is_absolute() or '..' in path.parts or not path.name:
+    if path.is_absolute() or '..' in path.parts or not path.name or '\0' in name:
         raise DataError(f'{name[:100]!r}: this picture would be outside its folder', 'correct the annotations')
     return folder / f'{path}.txt'
 
