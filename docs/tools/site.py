@@ -188,8 +188,17 @@ def _repository_links(markdown: str, uri: str, base: str, dest: str) -> str:
     return ''.join(part if part.startswith('```') else _LINK.sub(replace, part) for part in parts)
 
 
+def _whole_options(code: re.Match) -> str:
+    """No line ends between the dashes of an option and its name."""
+    return re.sub(
+        r'(<[^>]*>)|(?<![\w-])(--?[a-z][\w-]*)', lambda m: m[1] or f'<span class="nobr">{m[2]}</span>', code[0]
+    )
+
+
 def on_page_content(content, page, config, files):
     """Formulas to MathML; the search looks through docstrings and leaves the code below them out."""
+    if not page.file.src_uri.startswith(GENERATED):
+        content = re.sub(r'<code>.*?</code>', _whole_options, content, flags=re.DOTALL)
     content = content.replace(
         '<details class="mkdocstrings-source"', '<details data-search-exclude class="mkdocstrings-source"'
     )

@@ -55,11 +55,13 @@ def small(command: str, always: bool = False) -> list[str] | None:
 
 def small_code(code: str) -> str:
     """A Python block with short trainings."""
-    code = re.sub(r'\bepochs=\d+', 'epochs=1', code)
-    code = re.sub(r"(\btrain\.run\([^()]*)'yolov5\w\.pt'", r"\1'tiny.safetensors'", code)
-    return re.sub(
-        r'\btrain\.run\(([^()]*)\)', r'train.run(\1, **dict(imgsz=64, noplots=True, workers=0, loggers=["csv"]))', code
-    )
+    return re.sub(r'\btrain\.run\(([^()]*)\)', _small_training, code)
+
+
+def _small_training(call: re.Match) -> str:
+    arguments = re.sub(r'\bepochs=\d+', 'epochs=1', call[1])
+    arguments = re.sub(r"'yolov5\w\.pt'", "'tiny.safetensors'", arguments)
+    return f'train.run({arguments}, **dict(imgsz=64, noplots=True, workers=0, loggers=["csv"]))'
 
 
 def _apart(word: str) -> list[str]:

@@ -68,6 +68,7 @@ def test_commands_are_made_small():
     assert small_code("train.run(weights='yolov5n.pt', epochs=300)").startswith(
         "train.run(weights='tiny.safetensors', epochs=1, **"
     )
+    assert small_code('Schedule(epochs=30)') == 'Schedule(epochs=30)', 'only trainings are'
 
 
 def test_what_is_not_run_has_a_reason():

@@ -76,3 +76,9 @@ def test_chinese_words_are_found(site):
     title = next(entry['title'] for entry in index['docs'] if entry['location'] == 'zh/14-nms.html')
     assert len(re.split(index['config']['separator'], title)) > 1
     assert 'zh' in index['config']['lang']
+
+
+def test_options_are_not_broken_across_lines(site):
+    text = (site / '03-quickstart.html').read_text('utf-8')
+    assert '<code><span class="nobr">--iou-thres</span></code>' in text
+    assert '<span class="nobr">--save-txt</span>' in text, 'in commands, too'
