@@ -7,6 +7,7 @@ evolution goes on from the file as if it had not been interrupted.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -156,7 +157,7 @@ def evolve(opt: Any, train: Callable[[Any, Callbacks], tuple], callbacks: Callba
         try:
             history.add(train_generation(opt, hyp, folder / 'generation', train, callbacks), hyp)
         except KeyboardInterrupt as stop:
-            again = f'the same command with --name {folder.name} --exist-ok'
+            again = f'the same command with --name {shlex.quote(folder.name)} --exist-ok'
             stop.args = (f'Interrupted in generation {generation + 1} of {opt.evolve}. To go on: {again}',)
             raise
         write_best(history, folder / 'hyp_evolve.yaml')
@@ -284,7 +285,7 @@ def finish(history: History, folder: Path, plot: bool) -> tuple:
         plot_evolve(history.file)
     _log(
         f'{len(history.rows)} generations, results saved to {colorstr("bold", str(folder))}\n'
-        f'Train with the fittest: python train.py --hyp {folder / "hyp_evolve.yaml"}'
+        f'Train with the fittest: python train.py --hyp {shlex.quote(str(folder / "hyp_evolve.yaml"))}'
     )
     return tuple(history.results(history.best()))
 

@@ -81,7 +81,7 @@ def atomic_write(path: str | Path, mode: str = 'wb') -> Iterator[IO]:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # the system's error for a full disk names no file
         raise
 

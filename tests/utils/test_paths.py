@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -79,6 +80,16 @@ def test_yaml_round_trip_and_errors(tmp_path):
         read_yaml(file)
     with pytest.raises(ConfigError, match='no such file'):
         read_yaml(tmp_path / 'none.yaml')
+
+
+def test_where_nothing_can_be_written_the_error_names_what_was_to_be(tmp_path, monkeypatch):
+    def denied(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+
+    monkeypatch.setattr('builtins.open', denied)
+    with pytest.raises(PermissionError) as caught, atomic_write(tmp_path / 'a.onnx'):
+        pass
+    assert caught.value.filename == str(tmp_path / 'a.onnx')
 
 
 def test_atomic_write_keeps_the_old_file_when_it_fails(tmp_path):
