@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from utils.distributed import is_main, world_size
-from utils.errors import UsageError, run_main
+from utils.errors import run_main
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import make_options, option, parse_options
 from utils.peers import exchange, share, together
@@ -299,8 +299,6 @@ def start_training(opt: TrainOptions, callbacks: Callbacks | None = None) -> tup
     """Train once, or with --evolve once a generation; returns the results of the best."""
     if opt.evolve is None:
         return train(opt, callbacks)
-    if world_size() > 1:
-        raise UsageError('--evolve: trains in one process', 'start without the launcher')
     from utils.evolve import evolve
 
     return evolve(opt, train, callbacks)

@@ -496,7 +496,7 @@ def test_an_option_that_python_gets_wrong_is_refused():
 
 
 @pytest.mark.parametrize(('changes', 'complaint'), [
-    ({'evolve': 3}, '--evolve: trains in one process'),
+    ({'evolve': 3}, '--evolve: is for one process, and this is one of 2'),
     ({'batch_size': -1}, '--batch-size -1: can be measured by one process only'),
 ])  # fmt: skip
 def test_what_several_processes_refuse(tiny, tmp_path, monkeypatch, changes, complaint):

@@ -158,7 +158,7 @@ def build_loaders(run: Run) -> None:
 
     Every process trains on its part of each epoch; process 0 alone evaluates and fits anchors.
     """
-    from utils.autobatch import check_train_batch_size
+    from utils.autobatch import autobatch
     from utils.data.labels import labels_to_class_weights, read_labels
     from utils.data.loader import create_dataloader
     from utils.imgsz import check_img_size, grid_size
@@ -166,7 +166,7 @@ def build_loaders(run: Run) -> None:
     opt, stride = run.opt, grid_size(run.model)
     run.imgsz = check_img_size(opt.imgsz, stride, floor=stride * 2)
     if opt.batch_size == -1:
-        opt.batch_size = check_train_batch_size(run.model, run.imgsz)
+        opt.batch_size = autobatch(run.model, run.imgsz)
     common = {'stride': stride, 'single_cls': opt.single_cls, 'hyp': run.hyp, 'seed': opt.seed, 'nc': run.nc}
     with in_turn():
         labels = read_labels(run.data.train, None if opt.single_cls else run.nc, name='train', need_labels=True)

@@ -25,7 +25,7 @@ from utils.autobatch import (
     measure,
 )
 from utils.checkpoint import state_arrays
-from utils.errors import ResourceError, UsageError
+from utils.errors import ResourceError
 
 GIB = 2**30
 LINE = [0.9, 1.3, 2.1, 3.7, 6.9]  # 0.5 + 0.4 a picture
@@ -93,12 +93,6 @@ def test_without_a_gpu_it_says_so_and_takes_the_default(model, messages):
     assert autobatch(model, 64, batch_size=8) == 8
     assert 'no GPU, using the default batch size 16' in messages()
     assert 'no GPU, using the default batch size 8' in messages()
-
-
-def test_several_processes_have_to_be_told(model, monkeypatch):
-    monkeypatch.setenv('WORLD_SIZE', '2')
-    with pytest.raises(UsageError, match='one of 2. Give the total batch size'):
-        check_train_batch_size(model, 64)
 
 
 class Gpu:
