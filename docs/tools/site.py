@@ -34,7 +34,7 @@ def modules() -> list[str]:
     """The repository's Python files that have a page in the API reference, without suffix."""
     files = [*ROOT.glob('*.py'), *(file for room in ROOMS for file in sorted((ROOT / room).rglob('*.py')))]
     names = [file.relative_to(ROOT).with_suffix('').as_posix() for file in files]
-    return sorted(name.removesuffix('/__init__') for name in names if not name.endswith('__main__'))
+    return sorted({name.removesuffix('/__init__') for name in names if not name.endswith('__main__')})
 
 
 def on_config(config):
@@ -56,9 +56,10 @@ def _write_generated() -> None:
     linked = _linked_names()
     for name in modules():
         text = f'# {name.replace("/", ".")}\n\n::: {name.replace("/", ".")}\n'
-        if options := _options(linked.get(_page_of(f'{name}.py'), set()), _file(name)):
+        page = _page_of(_file(name).relative_to(ROOT).as_posix())
+        if options := _options(linked.get(page, set()), _file(name)):
             text += f'    options: {json.dumps(options)}\n'
-        (DOCS / _page_of(f'{name}.py')).write_text(text, 'utf-8')
+        (DOCS / page).write_text(text, 'utf-8')
     (DOCS / 'reference/index.md').write_text(_index(), 'utf-8')
     for path in _linked():
         page = DOCS / f'source/{path}.md'
@@ -67,17 +68,17 @@ def _write_generated() -> None:
 
 
 def _file(module: str) -> Path:
-    path = ROOT / f'{module}.py'
-    return path if path.is_file() else ROOT / module / '__init__.py'
+    package = ROOT / module / '__init__.py'
+    return package if package.is_file() else ROOT / f'{module}.py'
 
 
 def _index() -> str:
-    rows = ['# API\n', '| Module | |', '| --- | --- |']
+    lines = ['# API\n']
     for name in modules():
         about = (ast.get_docstring(ast.parse(_file(name).read_text('utf-8'))) or '').split('\n\n')[0].replace('\n', ' ')
         dotted = name.replace('/', '.')
-        rows.append(f'| [{dotted}]({dotted}.md) | {html.escape(about).replace("|", "&#124;")} |')
-    return '\n'.join(rows) + '\n'
+        lines.append(f'- [{dotted}]({dotted}.md): {html.escape(about, quote=False)}')
+    return '\n'.join(lines) + '\n'
 
 
 def _links() -> Iterator[tuple[str, str]]:
@@ -106,11 +107,20 @@ def _linked_names() -> dict[str, set[str]]:
 
 def _options(linked: set[str], file: Path) -> dict:
     """What makes a page of the API reference show all names that others link to: private ones and undocumented ones."""
-    private = {part[1:] for name in linked for part in name.split('.') if part.startswith('_')}
-    options: dict = {'filters': [f'!^_(?!({"|".join(sorted(private))})$)']} if private else {}
-    if linked - set(_documented(ast.parse(file.read_text('utf-8')))):
-        options['show_if_no_docstring'] = True
-    return options
+    tree, parts = ast.parse(file.read_text('utf-8')), {part for name in linked for part in name.split('.')}
+    private = sorted(part[1:] for part in parts if part.startswith('_'))
+    options: dict = {'filters': [f'!^_(?!({"|".join(private)})$)' if private else '!^_']}
+    if linked - set(_documented(tree)):
+        attributes = sorted(_attributes(tree) - parts)
+        options |= {'show_if_no_docstring': True}
+        options['filters'] += [f'!^({"|".join(attributes)})$'] if attributes else []
+    return options if private or len(options) > 1 else {}
+
+
+def _attributes(tree: ast.AST) -> set[str]:
+    """What methods set, `self.x = ...`."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    return {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == 'self'}
 
 
 def _documented(tree: ast.AST, prefix: str = '') -> Iterator[str]:
@@ -135,7 +145,7 @@ def _source(path: str) -> str:
 def _page_of(path: str) -> str:
     """The page of our site that shows a file of the repository."""
     name = path.removesuffix('.py').removesuffix('/__init__')
-    if path.endswith('.py') and name in modules():
+    if path.endswith('.py') and name in modules() and _file(name) == ROOT / path:
         return f'reference/{name.replace("/", ".")}.md'
     return f'source/{path}.md'
 
@@ -202,15 +212,26 @@ def on_page_content(content, page, config, files):
     content = content.replace(
         '<details class="mkdocstrings-source"', '<details data-search-exclude class="mkdocstrings-source"'
     )
-    inline = re.sub(
-        r'<span class="arithmatex">\\\((.*?)\\\)</span>',
-        lambda m: convert(html.unescape(m[1])),
+    content = re.sub(
+        r'<span class="arithmatex">\\\((.*?)\\\)</span>([，。；：、？）]*)',
+        lambda m: f'<span class="nobr">{_mathml(m[1])}{m[2]}</span>' if m[2] else _mathml(m[1]),
         content,
         flags=re.DOTALL,
     )
     return re.sub(
         r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>',
-        lambda m: convert(html.unescape(m[1]), display='block'),
-        inline,
+        lambda m: _mathml(m[1], 'block'),
+        content,
         flags=re.DOTALL,
     )
+
+
+def _mathml(formula: str, display: str = 'inline') -> str:
+    """MathML, with the spaces that TeX makes around functions, bars and a minus at the beginning."""
+    text = convert(html.unescape(formula), display=display)
+    text = text.replace('<mo stretchy="false">&#x0007C;', '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;')
+    text = re.sub('<mo>(max|min)</mo>(?=<mo stretchy="false">&#x00028;)', r'<mo lspace="0" rspace="0">\1</mo>', text)
+    text = re.sub('(<mo>&#x0003D;</mo>)<mo>(?=&#x02212;)', r'\1<mo form="prefix">', text)
+    function, space = '(?<!<msup>)(?<!<msub>)<mi>(?:log|ln|exp|sin|cos|tan|arctan)</mi>', '<mspace width="0.167em"/>'
+    text = re.sub(f'(?<=</mi>)(?={function})|(?<=</mn>)(?={function})', space, text)
+    return re.sub(f'({function})(?!<mo stretchy="false">&#x00028;)', rf'\1{space}', text)

@@ -82,3 +82,17 @@ def test_options_are_not_broken_across_lines(site):
     text = (site / '03-quickstart.html').read_text('utf-8')
     assert '<code><span class="nobr">--iou-thres</span></code>' in text
     assert '<span class="nobr">--save-txt</span>' in text, 'in commands, too'
+
+
+def test_formulas_are_spaced_as_tex_spaces_them(site):
+    """MathML alone would give log2, a bar as wide as a relation, and a full stop at the beginning of a line."""
+    loss = (site / 'zh/13-loss.html').read_text('utf-8')
+    assert '<mi>log</mi><mspace width="0.167em"/><mn>2</mn>' in loss
+    assert '<mi>log</mi><mo stretchy="false">&#x00028;' in loss
+    assert '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>' in loss
+    assert re.search(r'<span class="nobr"><math(?:(?!</math>).)*</math>[，。；：、]</span>', loss)
+
+
+def test_the_api_reference_names_each_module_once(site):
+    names = re.findall(r'<li><a href="([\w.]+)\.html">', (site / 'reference/index.html').read_text('utf-8'))
+    assert len(names) == len(set(names)) > 100
