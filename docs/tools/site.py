@@ -207,7 +207,8 @@ def _whole_options(code: re.Match) -> str:
 
 def on_page_content(content, page, config, files):
     """Formulas to MathML; the search looks through docstrings and leaves the code below them out."""
-    if not page.file.src_uri.startswith(GENERATED):
+    uri = page.file.src_uri
+    if not uri.startswith(GENERATED) or uri.endswith('.md.md'):
         content = re.sub(r'<code>.*?</code>', _whole_options, content, flags=re.DOTALL)
     content = content.replace(
         '<details class="mkdocstrings-source"', '<details data-search-exclude class="mkdocstrings-source"'
@@ -229,6 +230,7 @@ def on_page_content(content, page, config, files):
 def _mathml(formula: str, display: str = 'inline') -> str:
     """MathML, with the spaces that TeX makes around functions, bars and a minus at the beginning."""
     text = convert(html.unescape(formula), display=display)
+    text = text.replace('<mi>&#x0007E;</mi>', '<mo>&#x0223C;</mo>')
     text = text.replace('<mo stretchy="false">&#x0007C;', '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;')
     text = re.sub('<mo>(max|min)</mo>(?=<mo stretchy="false">&#x00028;)', r'<mo lspace="0" rspace="0">\1</mo>', text)
     text = re.sub('(<mo>&#x0003D;</mo>)<mo>(?=&#x02212;)', r'\1<mo form="prefix">', text)
