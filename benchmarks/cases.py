@@ -80,7 +80,7 @@ class Loss(Training):
         self.maps = [level.detach() for level in self.model(self.images)]
 
     def step(self) -> None:
-        maps = [level.clone().requires_grad_() for level in self.maps]
+        maps = [level.detach().requires_grad_() for level in self.maps]
         self.kit.sync()
         loss, _ = self.compute_loss(maps, self.targets)
         loss.backward()

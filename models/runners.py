@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import importlib
 import json
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from utils.cpu import threads
 from utils.errors import UsageError, WeightsError
 from utils.log import LOGGER
 
@@ -191,12 +191,6 @@ def _read_graph(path: str | Path) -> tuple[Any, dict[str, str]]:
     if not model.graph.input:
         raise WeightsError(f'{path}: no ONNX file', _DAMAGED)
     return model.graph, {entry.key: entry.value for entry in model.metadata_props}
-
-
-def threads() -> int:
-    """Computing threads for this process: its share of the cores that it may use, beside the launcher's others."""
-    sharing = os.environ.get('LOCAL_WORLD_SIZE') or os.environ.get('WORLD_SIZE') or '1'
-    return max(1, len(os.sched_getaffinity(0)) // int(sharing))
 
 
 def read_metadata(texts: Mapping[str, str], path: str | Path) -> tuple[list[str] | None, int]:

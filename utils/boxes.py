@@ -243,5 +243,6 @@ def _aspect_penalty(iou: Array, ratio1: Array, ratio2: Array, eps: float) -> Arr
     arctan = _library(iou).arctan
     v = (4 / math.pi**2) * (arctan(ratio2) - arctan(ratio1)) ** 2
     alpha = v / (v - iou + (1 + eps))
-    # The paper keeps alpha, a trade-off between the terms, constant for the gradient.
-    return v * (alpha if isinstance(alpha, np.ndarray) else alpha.detach())
+    # The paper keeps alpha, a trade-off between the terms, constant for the gradient, which loss_cpu.py has as the
+    # imaginary part of arrays.
+    return v * (alpha.real if isinstance(alpha, np.ndarray) else alpha.detach())

@@ -14,6 +14,8 @@ from oneflow import nn
 
 from utils import fused
 from utils.assigner import Matches, build_targets, last_in_cell
+from utils.cpu import fast
+from utils.loss_cpu import numpy_loss
 
 # Weight of each level's objectness, finest level first: fine maps have few positives in many cells.
 _BALANCE_3_LEVELS = (4.0, 1.0, 0.4)
@@ -130,11 +132,16 @@ class ComputeLoss:
         if len(targets) and not 0 <= targets[:, 1].min() <= targets[:, 1].max() < self.nc:
             raise ValueError(f'a target has a class outside 0..{self.nc - 1}')
         matches = build_targets(targets, [p.shape[2:4] for p in maps], self.anchors, self.hyp['anchor_t'])
+        divisors = self._mean_counts(matches)
+        if self.device.type == 'cpu' and fast() and not self.hyp['fl_gamma']:
+            divisors = list(map(len, matches)) if divisors is None else divisors.numpy()
+            loss, parts, levels = numpy_loss(self, maps, matches, divisors)
+            if self.autobalance:
+                self._rebalance(levels)
+            return loss, parts
+
         flat = [p.reshape(-1, p.shape[-1]) for p in maps]
         cells = [m.cells(*p.shape[1:4]) for m, p in zip(matches, maps)]
-
-        divisors = self._mean_counts(cells)
-
         box = cls = torch.zeros((), device=self.device)
         overlap = None
         if any(map(len, matches)):  # OneFlow ends the process on backward through a cat of nothing
@@ -156,11 +163,11 @@ class ComputeLoss:
         gamma = self.hyp['fl_gamma']
         return FocalLoss(bce, gamma) if gamma > 0 else bce
 
-    def _mean_counts(self, cells: list[np.ndarray]) -> torch.Tensor | None:
+    def _mean_counts(self, matches: list[Matches]) -> torch.Tensor | None:
         """By level, the mean number of matches of all processes; None where there is only one. It waits for nothing."""
         if self.ranks == 1:
             return None
-        counts = self._upload(np.float32([len(c) for c in cells]) / self.ranks)
+        counts = self._upload(np.float32([len(m) for m in matches]) / self.ranks)
         torch.comm.all_reduce(counts)
         return counts
 

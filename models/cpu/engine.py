@@ -17,6 +17,7 @@ from models.cpu.dnnl import Dnnl, DnnlError, load
 from models.cpu.lower import UnknownLayer
 from models.cpu.network import Network
 from models.cpu.plan import aligned
+from utils.cpu import fast, threads
 from utils.log import LOGGER
 from utils.shared_arrays import SharedArrays
 
@@ -36,7 +37,7 @@ def forward(model: Any, x: torch.Tensor) -> list[torch.Tensor] | None:
     the model had computed them. It declines on a GPU, without oneDNN, with YOLOV5_CPU_ENGINE=0, for layers it does not
     know, in a forked process (where oneDNN would hang), and where a gradient of `x` is wanted.
     """
-    if x.is_cuda or x.dtype != torch.float32 or x.requires_grad or os.environ.get('YOLOV5_CPU_ENGINE') == '0':
+    if x.is_cuda or x.dtype != torch.float32 or x.requires_grad or not fast():
         return None
     dnnl = load()
     if dnnl is None or dnnl.process != os.getpid():
@@ -66,8 +67,7 @@ class Engine:
         self.arena = aligned(0)
         self.shared = SharedArrays()
         self.run: Run | None = None
-        sharing = os.environ.get('LOCAL_WORLD_SIZE') or os.environ.get('WORLD_SIZE') or '1'
-        self.threads = max(1, len(os.sched_getaffinity(0)) // int(sharing))
+        self.threads = threads()
 
     def forward(self, model: Any, x: torch.Tensor) -> list[torch.Tensor] | None:
         self.dnnl.set_threads(self.threads)

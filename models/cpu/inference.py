@@ -5,9 +5,9 @@ Plain OneFlow is the fallback, and the oracle of the tests. YOLOV5_CPU_ENGINE=0 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from utils.cpu import fast
 from utils.errors import ConfigError, WeightsError
 from utils.log import LOGGER
 
@@ -27,7 +27,7 @@ def compile_model(model: Model, maps: bool = False) -> OnnxRunner | None:
     """
     from models.yolo import Model
 
-    if os.environ.get('YOLOV5_CPU_ENGINE') == '0' or not isinstance(model, Model):
+    if not fast() or not isinstance(model, Model):
         return None
     try:
         from models.graph.build import build_onnx

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import onnx
 import onnxruntime
 import pytest
 
 from models import runners
 from models.graph.build import build_onnx
-from models.runners import DnnRunner, OnnxRunner, Runner, read_metadata, threads
+from models.runners import DnnRunner, OnnxRunner, Runner, read_metadata
 from models.yolo import Model
 from tests.models.tiny import TINY
 from utils.errors import WeightsError
@@ -36,19 +34,6 @@ def test_metadata(texts, expected):
 def test_bad_metadata_are_refused(texts):
     with pytest.raises(WeightsError, match=r'm\.onnx: its '):
         read_metadata(texts, 'm.onnx')
-
-
-def test_threads_are_shared_by_ranks(monkeypatch):
-    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 1, 2, 3, 4})
-    for name in ('WORLD_SIZE', 'LOCAL_WORLD_SIZE'):
-        monkeypatch.delenv(name, raising=False)
-    assert threads() == 5
-    monkeypatch.setenv('WORLD_SIZE', '2')
-    assert threads() == 2
-    monkeypatch.setenv('WORLD_SIZE', '8')
-    assert threads() == 1
-    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')  # the other six are on other machines
-    assert threads() == 2
 
 
 def test_a_missing_package_is_named(monkeypatch):

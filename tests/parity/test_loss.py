@@ -49,8 +49,10 @@ def test_assignment(case):
     assert matched_twice == about['cells_matched_twice']
 
 
+@pytest.mark.parametrize('engine', ['1', '0'])
 @pytest.mark.parametrize('case', CASES)
-def test_loss_and_gradients(case):
+def test_loss_and_gradients(case, engine, monkeypatch):
+    monkeypatch.setenv('YOLOV5_CPU_ENGINE', engine)
     about, arrays = golden_json('loss.json')[case], golden_npz('loss.npz')
     compute_loss = ComputeLoss(Stub(about, arrays[f'{case}/anchors_grid']), about['autobalance'])
     for call, seed in enumerate(about['map_seeds']):

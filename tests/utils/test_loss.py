@@ -13,6 +13,11 @@ HYP = {'box': 0.05, 'obj': 1.0, 'cls': 0.5, 'obj_pw': 1.0, 'cls_pw': 1.0, 'ancho
 ANCHORS = np.float32([[[1.25, 1.625], [2, 3.75]], [[1.875, 3.8125], [3.875, 2.8125]], [[3.6, 2.8], [4.9, 6.2]]])
 
 
+@pytest.fixture(params=['1', '0'], ids=['numpy', 'plain'], autouse=True)
+def _path(request, monkeypatch):
+    monkeypatch.setenv('YOLOV5_CPU_ENGINE', request.param)
+
+
 def fake_model(nc: int = 2, **hyp: float) -> nn.Module:
     model = nn.Linear(1, 1)
     model.hyp = HYP | hyp
