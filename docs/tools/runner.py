@@ -8,6 +8,8 @@ others get a process of their own.
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import io
 import json
 import os
@@ -25,6 +27,7 @@ from docs.tools.small import small, small_code
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ('models', 'utils', 'tools', 'examples', 'benchmarks')
 PICTURES = {'train': 8, 'val': 4}
+DOTS = 25  # an inch, of figures
 RUNS, KEPT = ('train/exp', 'demo/train'), ('best', 'last')
 DETECTOR = 'docs/weights/shapes.safetensors'
 # Three levels, a neck and six convolutions. OneFlow's share of a step grows with the number of tensors, not their size;
@@ -115,7 +118,7 @@ def _run_step(step: dict, names: dict) -> None:
         exec(compile(step['code'], f'line {step["line"]}', 'exec'), names)
     else:
         if 'val.py' in step['words']:
-            _draw_coarsely()
+            draw_coarsely()
         _run_command(step['words'])
 
 
@@ -137,11 +140,12 @@ def _run_command(words: list[str]) -> None:
             raise RuntimeError(f'exit code {end.code}') from None
 
 
-def _draw_coarsely() -> None:
+def draw_coarsely() -> None:
     """Figures of an evaluation with few pixels: drawing and packing them takes longer than the rest of it."""
-    from utils.plots.figure import save_figure
+    from matplotlib.figure import Figure
 
-    save_figure.__defaults__ = (25,)  # dots an inch
+    savefig = inspect.unwrap(Figure.savefig)
+    Figure.savefig = functools.wraps(savefig)(lambda figure, path, **_: savefig(figure, path, dpi=DOTS))
 
 
 def _make_tiny_weights() -> None:

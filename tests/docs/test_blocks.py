@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from docs.tools.fill import by_line
 from docs.tools.pages import DOCS, ROOT, Page, chapters
-from docs.tools.runner import make_place, run_page
+from docs.tools.runner import DOTS, draw_coarsely, make_place, run_page
 from docs.tools.small import ELSEWHERE, small, small_code
+from utils.plots import plot_confusion_matrix
 
 README = Page(ROOT / 'README.md')
 PAGES = [page for page in [README, *chapters()] if page.commands or any(b.language == 'python' for b in page.blocks)]
@@ -69,6 +73,14 @@ def test_commands_are_made_small():
         "train.run(weights='tiny.safetensors', epochs=1, **"
     )
     assert small_code('Schedule(epochs=30)') == 'Schedule(epochs=30)', 'only trainings are'
+
+
+def test_figures_of_evaluations_have_few_pixels(tmp_path, monkeypatch):
+    monkeypatch.setattr(Figure, 'savefig', Figure.savefig)  # put back afterwards
+    draw_coarsely()
+    draw_coarsely()
+    plot_confusion_matrix(np.eye(3), tmp_path, 'ab')
+    assert Image.open(tmp_path / 'confusion_matrix.png').size == (12 * DOTS, 9 * DOTS)
 
 
 def test_what_is_not_run_has_a_reason():
