@@ -28,5 +28,6 @@ docs: .venv-docs/ready
 # MkDocs and OneFlow want different versions of the same packages, so the site has an environment of its own.
 .venv-docs/ready: docs/requirements.txt docs/requirements.lock | setup
 	@.venv/bin/python -m venv --clear .venv-docs
-	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 -r docs/requirements.txt
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 -r docs/requirements.txt || \
+		{ echo 'Error: no packages for the site (see above). The tests without it: $(PYTHON_ENV) -m pytest' >&2; exit 1; }
 	@touch $@
