@@ -1,7 +1,8 @@
 """YOLOv5's training loss: CIoU for boxes, binary cross entropy for objectness and classes.
 
 Every part is a mean over one level, levels are summed. The work is done on all levels at once, in few large
-operations, and nothing is read back from the device: indices are made on the host and sent up.
+operations, and nothing is read back from the device: indices are made on the host and sent up. On a CPU loss_cpu.py
+does the same in NumPy.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ class ComputeLoss:
             raise ValueError(f'a target has a class outside 0..{self.nc - 1}')
         matches = build_targets(targets, [p.shape[2:4] for p in maps], self.anchors, self.hyp['anchor_t'])
         divisors = self._mean_counts(matches)
-        if self.device.type == 'cpu' and fast() and not self.hyp['fl_gamma']:
+        plain = self.device.type != 'cpu' or not fast() or self.hyp['fl_gamma'] > 0 or self.ciou is not fused.ciou
+        if not plain:
             divisors = list(map(len, matches)) if divisors is None else divisors.numpy()
             loss, parts, levels = numpy_loss(self, maps, matches, divisors)
             if self.autobalance:

@@ -41,7 +41,7 @@ def numpy_loss(
     weight = np.repeat([1 / d if d else 0 for d in divisors], [len(c) for c in cells]).astype(np.float32)[:, None]
 
     target, anchor_wh = (np.concatenate([getattr(m, name) for m in matches]) for name in ('box', 'anchor_wh'))
-    overlap, slope = ciou(logits[:, :4], target, anchor_wh)
+    overlap, slope = ciou_of_logits(logits[:, :4], target, anchor_wh)
     box = (weight * (1 - overlap)).sum() * hyp['box']
     slopes[:, :4] = slope * -weight * (hyp['box'] * batch)
 
@@ -78,7 +78,7 @@ def bce(logits: np.ndarray, target: np.ndarray, positive_weight: float) -> tuple
     return loss, (negative * yes - positive * no) * scale
 
 
-def ciou(logits: np.ndarray, target: np.ndarray, anchor_wh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ciou_of_logits(logits: np.ndarray, target: np.ndarray, anchor_wh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """CIoU (n, 1) of targets with the boxes that logits (n, 4) say, and its gradient (n, 4).
 
     The gradient comes by complex steps: f(x + ih) is f(x) + ih f'(x), exactly where h is tiny. So `bbox_iou` need not

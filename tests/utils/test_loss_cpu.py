@@ -9,8 +9,9 @@ import pytest
 from tests.utils.test_loss import TARGETS, fake_model, random_maps
 from utils import loss as loss_module
 from utils.boxes import bbox_iou
+from utils.fused import ciou
 from utils.loss import ComputeLoss
-from utils.loss_cpu import bce, ciou
+from utils.loss_cpu import bce, ciou_of_logits
 
 
 def run(engine: str, monkeypatch, compute_loss: ComputeLoss, maps: list[torch.Tensor], targets=TARGETS, scale=1):
@@ -74,11 +75,12 @@ def test_autobalance(monkeypatch):
 def test_which_path_is_taken(monkeypatch):
     calls = []
     monkeypatch.setattr(loss_module, 'numpy_loss', lambda *_: calls.append(1) or [torch.zeros(1)] * 3)
-    for engine, hyp in (('1', {}), ('0', {}), ('1', {'fl_gamma': 1.5})):
+    cases = ('1', {}, ciou), ('0', {}, ciou), ('1', {'fl_gamma': 1.5}, ciou), ('1', {}, lambda *boxes: ciou(*boxes))
+    for engine, hyp, overlap in cases:
         monkeypatch.setenv('YOLOV5_CPU_ENGINE', engine)
-        ComputeLoss(fake_model(**hyp))(random_maps(0), TARGETS)
+        ComputeLoss(fake_model(**hyp), ciou=overlap)(random_maps(0), TARGETS)
         calls.append(0)
-    assert calls == [1, 0, 0, 0], 'neither where it is turned off nor for focal loss'
+    assert calls == [1, 0, 0, 0, 0], 'only where nothing asks for another'
 
 
 def test_without_gradients(monkeypatch):
@@ -112,7 +114,7 @@ def test_ciou():
     logits[0], logits[1] = -300, 300
     anchor_wh = rng.uniform(1, 9, (200, 2)).astype(np.float32)
     target = np.hstack([rng.uniform(-0.5, 1.5, (200, 2)), rng.uniform(0.5, 9, (200, 2))]).astype(np.float32)
-    value, gradient = ciou(logits, target, anchor_wh)
+    value, gradient = ciou_of_logits(logits, target, anchor_wh)
 
     x = torch.tensor(logits, requires_grad=True)
     doubled = torch.sigmoid(x) * 2
