@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.distributed import local_rank, rank, world_size
 from utils.errors import UsageError, explain, ignore, sigterm_as_ctrl_c
@@ -166,23 +166,26 @@ class Peers:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, ignore)
         if rank() == 0:
-            code = self._end_all(reason, code)
-            for reader in self.readers:  # OneFlow's threads in the others print a stack trace when they miss process 0
-                reader.join(GRACE / len(self.readers))
-        else:
-            self._send(0, failed=reason, code=code)
-            time.sleep(GRACE)  # the answer ends this process; without one process 0 is gone as well
+            self._end_all(self._tell(reason, code))
+        self._send(0, failed=reason, code=code)
+        time.sleep(GRACE + 1)  # the answer ends this process; without one process 0 is gone as well
         os._exit(code)
 
-    def _end_all(self, reason: str, code: int) -> int:
-        """Print the reason and tell the others, if nobody has; the exit code for all."""
+    def _tell(self, reason: str, code: int) -> int:
+        """Print the reason, if none is yet; the exit code for all."""
         with self.lock:
             if self.ending is None:
                 self.ending = code
                 _print(reason)
-                for other in self.sockets:
-                    self._send(other, end=code)
             return self.ending
+
+    def _end_all(self, code: int) -> NoReturn:
+        """End the others, then this process: OneFlow's threads print a stack trace when they miss another for long."""
+        for other in self.sockets:
+            self._send(other, end=code)
+        for reader in self.readers:
+            reader.join(GRACE / len(self.readers))
+        os._exit(code)
 
     def _hear(self, other: int, kind: str, message: dict) -> None:
         """Act on a message in a thread of its own; the main thread may be waiting inside OneFlow."""
@@ -191,21 +194,22 @@ class Peers:
         elif kind == 'end':
             os._exit(message['end'])
         elif kind == 'failed':
-            self._end_from_aside(message['failed'], message['code'])
+            self._start(self._end_from_aside, message['failed'], message['code'])
 
     def _end_from_aside(self, reason: str, code: int) -> None:
         """End all, from another thread than the main one, which gets the time to close its files."""
-        code = self._end_all(reason, code)
+        code = self._tell(reason, code)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(GRACE)
-        os._exit(code)
+        self._end_all(code)
 
     def _lost(self, other: int) -> None:
         if self.left or self.ending is not None:
             return
         reason = f'Error: process {other} ended without a word, as if it was killed. {OUT_OF_MEMORY}'
         if rank() == 0:
-            self._end_from_aside(reason, 1)
+            self._start(self._end_from_aside, reason, 1)
+            return
         if rank() == 1:  # process 0 is gone: one of the others has to say so
             _print(reason)
         os._exit(1)

@@ -121,6 +121,34 @@ def test_a_signal_ends_all(tmp_path, number, code, word):
     assert said == [f'here\nError: {word}\n', 'here\n']
 
 
+def test_signals_to_all_end_them_at_once(tmp_path):
+    processes = ranks(tmp_path, "print('here')\ntime.sleep(60)")
+    for place in range(2):
+        wait_for_line(tmp_path / f'{place}.txt', 'here')
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    codes, said = finish(tmp_path, processes, seconds=peers.GRACE - 1)  # that process 0 would wait for itself
+    assert codes == [143, 143]
+    assert said == ['here\nError: Terminated\n', 'here\n']
+
+
+def test_the_others_stay_until_process_0_has_tidied_up(tmp_path):
+    """OneFlow's threads print a stack trace when they miss another process."""
+    body = """
+others = peers.exchange(os.getpid())
+if rank():
+    raise DataError('x.txt: bad')
+try:
+    time.sleep(60)
+finally:
+    time.sleep(1)
+    print(open(f'/proc/{others[1]}/stat').read().split()[2] in 'SR')
+"""
+    codes, said = finish(tmp_path, ranks(tmp_path, body))
+    assert codes == [1, 1]
+    assert said == ['Error: x.txt: bad\nTrue\n', '']
+
+
 def test_ends_though_the_main_thread_hears_nothing(tmp_path):
     """As inside a collective that waits for a process which is gone: signals reach no Python code there."""
     body = "print('here')\nsignal.signal(signal.SIGINT, lambda *_: None)\nprint('deaf')\ntime.sleep(60)"
