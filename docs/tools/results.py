@@ -34,7 +34,7 @@ def benchmarks(folder: Path, commit: str) -> dict:
     """Of a run of `python -m benchmarks`: by figure, setting and other side."""
     head = [line[2:] for line in (folder / 'results.md').read_text('utf-8').split('\n| ')[0].splitlines() if line]
     date, machine, packages, *sides = head[1:]
-    about = dict(line.split(': ', 1) for line in sides)
+    about = {name: re.sub(', /.*', '', text) for name, text in (line.split(': ', 1) for line in sides)}  # no paths
     values: dict = origin(datetime.strptime(date, '%Y-%m-%d %H:%M'), commit, machine) | {
         'packages': packages, 'sides': about, 'pytorch': _version(about.get('PyTorch', '')),
         'reference': _version(about.get('reference', '')),
