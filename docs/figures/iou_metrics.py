@@ -1,5 +1,5 @@
 """What each metric of the IoU family says of a box that slides, lies inside, or changes shape; and which loss brings
-many boxes home, a small version of the simulation of the DIoU paper, section 3.3.
+many boxes home, a small version of the simulation of the DIoU paper.
 
 https://arxiv.org/abs/1911.08287
 """
@@ -39,10 +39,11 @@ def make() -> None:
     ratio = np.linspace(0.25, 4, 151)
     _panel(axes[:, 2], 'w / h', ratio, _boxes(0, 0, np.sqrt(2 * ratio), np.sqrt(2 / ratio)), target)
     save(figure, 'iou_metrics.svg')
-    overlaps = {metric: race(metric) for metric in METRICS}
-    _draw_race(overlaps)
-    write_numbers('iou_metrics', {metric.lower(): _numbers(o) for metric, o in overlaps.items()} | {
-        'boxes': overlaps['IoU'].shape[1], 'steps': STEPS,
+    races = {metric: race(metric) for metric in METRICS}
+    _draw_race({metric: overlaps for metric, (overlaps, _) in races.items()})
+    first = races['IoU'][0][0]
+    write_numbers('iou_metrics', {metric.lower(): _numbers(*run) for metric, run in races.items()} | {
+        'boxes': len(first), 'steps': STEPS, 'touch': f'{100 * (first > 0).mean():.0f}%',
     })  # fmt: skip
 
 
@@ -67,8 +68,9 @@ def _panel(column, label: str, values: np.ndarray, boxes: np.ndarray, target: np
         column[1].legend(loc='upper right', fontsize=8, handlelength=1.4)
 
 
-def race(metric: str) -> np.ndarray:
-    """IoU (STEPS + 1, boxes) of boxes of all shapes, sizes and places, on their way to targets of all shapes."""
+def race(metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of all shapes, sizes and places on their way to targets of all shapes: their IoU (STEPS + 1, boxes), and
+    the ratio (boxes,) of their last aspect to the target's, the larger over the smaller."""
     start, target = _starts()
     at, goal, overlaps = start, torch.tensor(target), []
     for step in range(STEPS + 1):
@@ -80,7 +82,8 @@ def race(metric: str) -> np.ndarray:
         rate = RATE * (1 - step / STEPS)
         at = at - np.float32(rate) * (2 - overlap) * here.grad.numpy()
         at[:, 2:] = at[:, 2:].clip(1e-3)
-    return np.array(overlaps)
+    aspects = at[:, 2] / at[:, 3] / (target[:, 2] / target[:, 3])
+    return np.array(overlaps), np.maximum(aspects, 1 / aspects)
 
 
 def _starts() -> tuple[np.ndarray, np.ndarray]:
@@ -108,9 +111,10 @@ def _draw_race(overlaps: dict[str, np.ndarray]) -> None:
     save(figure, 'iou_race.svg')
 
 
-def _numbers(overlaps: np.ndarray) -> dict:
+def _numbers(overlaps: np.ndarray, aspects: np.ndarray) -> dict:
     final = overlaps[-1]
     return {
         'mean': f'{final.mean():.2f}', 'home': f'{100 * (final > 0.9).mean():.0f}%',
+        'shape': f'{100 * (aspects < 1.1).mean():.0f}%',
         'half': int(np.argmax(overlaps.mean(1) >= 0.5)) if overlaps.mean(1).max() >= 0.5 else '-',
     }  # fmt: skip

@@ -80,6 +80,16 @@ def test_form(page):
         assert block.language or page.path.parent == ROOT, f'{page.name}:{block.line}: no language'
 
 
+@each_page
+def test_what_the_site_can_show(page):
+    """Formulas of kinds that latex2mathml knows (others come out as one line with its marks); captions in italics;
+    brackets whose ends are of one width."""
+    assert set(re.findall(r'\\begin\{([^}]*)\}', page.text)) <= {'align*', 'pmatrix', 'cases'}
+    for caption in re.findall(r'^!\[[^\]]*\]\([^)]*\)\n\n(.+(?:\n.+)*)', page.text, re.MULTILINE):
+        assert re.fullmatch(r'\*[^*].*\*', caption, re.DOTALL) or page.path.parent == ROOT, f'{page.name}: {caption}'
+    assert not re.findall(r'\([^()（）\n]*）|（[^()（）\n]*\)', page.text)
+
+
 def test_a_number_takes_nothing_of_the_words_before_it():
     """In Chinese no blank stands between them."""
     for before in ('。', '（约', '$n$ 份，', '*', '`a`'):
