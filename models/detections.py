@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -121,10 +122,8 @@ class Detections:
 
     def show(self, labels: bool = True) -> None:
         """Show the pictures with their boxes: below a notebook's cell, else in the system's viewer."""
-        from PIL import Image, ImageShow
-
         for file, im in zip(self.files, self._drawn(labels)):
-            if not ImageShow.show(Image.fromarray(im), title=file):
+            if not _show(im, file):
                 LOGGER.warning(f'WARNING: {file}: no viewer for pictures here; .save() writes them')
 
     def render(self, labels: bool = True) -> list[np.ndarray]:
@@ -184,6 +183,21 @@ class Detections:
                 pen.box_label(box, label, color=colors(number))
             drawn.append(pen.result())
         return drawn
+
+
+def _show(im: np.ndarray, title: str) -> bool:
+    """Show a picture (h, w, 3) RGB; False where there is nothing to show it on."""
+    from PIL import Image, ImageShow
+
+    from utils.data.sinks import has_display
+
+    shell = getattr(sys.modules.get('IPython'), 'get_ipython', lambda: None)()
+    if hasattr(shell, 'kernel'):  # a notebook's; Pillow would prefer the system's viewer
+        from IPython.display import display
+
+        display(Image.fromarray(im))
+        return True
+    return has_display() and ImageShow.show(Image.fromarray(im), title=title)
 
 
 def count_words(rows: np.ndarray, names: Sequence[str]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -114,11 +117,31 @@ def test_crops(results, tmp_path):
 
 def test_show(results, monkeypatch, messages):
     shown = []
+    monkeypatch.setenv('DISPLAY', ':0')
     monkeypatch.setattr(ImageShow, 'show', lambda image, title: shown.append((image.size, title)) or title == 'a.jpg')
     results.show()
     assert shown == [((100, 80), 'a.jpg'), ((40, 40), 'b.jpg')]
     assert 'b.jpg: no viewer for pictures here' in messages()
     assert 'a.jpg' not in messages()
+
+
+def test_without_a_screen_no_viewer_is_started(results, monkeypatch, messages):
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr('utils.data.sinks.sys.platform', 'linux')
+    monkeypatch.setattr(ImageShow, 'show', lambda *_, **__: 1 / 0)
+    results.show()
+    assert messages().count('no viewer for pictures here; .save() writes them') == 2
+
+
+def test_a_notebook_shows_below_its_cell(results, monkeypatch):
+    shown = []
+    notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=True))
+    monkeypatch.setitem(sys.modules, 'IPython', notebook)
+    monkeypatch.setitem(sys.modules, 'IPython.display', SimpleNamespace(display=lambda image: shown.append(image.size)))
+    monkeypatch.setattr(ImageShow, 'show', lambda *_, **__: 1 / 0)
+    results.show()
+    assert shown == [(100, 80), (40, 40)]
 
 
 def test_display_does_what_is_asked_for(results, monkeypatch, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -94,16 +95,18 @@ class _Video:
             raise ResourceError(f'{self.path}: only {written} of {self.frames} frames are in it', 'free some space')
 
 
+def has_display() -> bool:
+    """Whether there is a screen to open windows on."""
+    return sys.platform != 'linux' or any(os.environ.get(name) for name in ('DISPLAY', 'WAYLAND_DISPLAY'))
+
+
 def can_show() -> bool:
     """Whether OpenCV can open a window here; if not, that is said."""
-    display = sys.platform != 'linux' or os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
-    try:
-        if display:  # without one, some builds of OpenCV end the process
+    with suppress(cv2.error):
+        if has_display():  # without one, some builds of OpenCV end the process
             cv2.imshow('YOLOv5', np.zeros((1, 1, 3), np.uint8))
             cv2.destroyAllWindows()
             return True
-    except cv2.error:
-        display = None
     LOGGER.warning('WARNING: --view-img: no display here (or an OpenCV without windows), so nothing is shown')
     return False
 
