@@ -6,12 +6,15 @@ import errno
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from utils.errors import DataError, Terminated, UsageError, check_range, run_main, sigterm_as_ctrl_c
+from utils.paths import ROOT
 
 
 def raises(error):
@@ -49,7 +52,16 @@ def test_a_value_out_of_range(value, limits, said):
     check_range('max_det', 1, *limits)
 
 
-def test_sigterm_raises_where_asked_for():
+@pytest.mark.parametrize('call', [
+    'sigterm_raises()', 'tidying_goes_on(signal.SIGINT, KeyboardInterrupt)', 'tidying_goes_on(signal.SIGTERM, Terminated)',
+])  # fmt: skip
+def test_sigterm_raises_once_where_asked_for(call):
+    """In a process of its own: a signal that comes late would end the tests' one."""
+    code = f'from tests.utils.test_errors import *; {call}'
+    subprocess.run([sys.executable, '-c', code], cwd=ROOT, check=True, timeout=60)
+
+
+def sigterm_raises():
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated), sigterm_as_ctrl_c():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -57,8 +69,7 @@ def test_sigterm_raises_where_asked_for():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize(('number', 'error'), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
-def test_sigterm_does_not_cut_the_tidying_short(number, error):
+def tidying_goes_on(number, error):
     """As when a launcher gets Ctrl-C, and then ends its processes."""
     before, tidied = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)], []
     with pytest.raises(KeyboardInterrupt) as stop, sigterm_as_ctrl_c():
