@@ -53,7 +53,9 @@ def test_a_value_out_of_range(value, limits, said):
 
 
 @pytest.mark.parametrize('call', [
-    'sigterm_raises()', 'tidying_goes_on(signal.SIGINT, KeyboardInterrupt)', 'tidying_goes_on(signal.SIGTERM, Terminated)',
+    'sigterm_raises()',
+    'tidying_goes_on(signal.SIGINT, KeyboardInterrupt)',
+    'tidying_goes_on(signal.SIGTERM, Terminated)',
 ])  # fmt: skip
 def test_sigterm_raises_once_where_asked_for(call):
     """In a process of its own: a signal that comes late would end the tests' one."""
