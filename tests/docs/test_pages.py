@@ -146,6 +146,14 @@ def bare(block: Block) -> str:
     return block.code
 
 
+@pytest.mark.parametrize('page', [chinese for _, chinese in PAIRS], ids=lambda page: page.name)
+def test_chinese_sentences_have_chinese_punctuation(page):
+    """Beside a Chinese word, a piece of code, a link or bold text: not the narrow signs of English."""
+    text = re.sub(r'!(?=\[)|(?<=\])\([^()\s]*\)', '', page.prose)  # marks of pictures, targets of links
+    text = re.sub(r'`[^`\n]+`|\$[^$\n]+\$', '码', text).replace('**', '')
+    assert not re.findall(r'.{0,9}(?:[一-鿿）」\]][,;:?!]|[,;:?!][一-鿿（「\[]).{0,9}', text)
+
+
 def test_anchors_are_made_as_code_hosts_make_them():
     assert anchor('What a run writes: `best.safetensors`') == 'what-a-run-writes-bestsafetensors'
     assert anchor('锚框 (anchor) 与匹配') == '锚框-anchor-与匹配'
