@@ -347,6 +347,7 @@ def test_any_seed_will_do(tiny, tmp_path):
     train.start(make_options(train.TrainOptions, **tiny.options(tmp_path, seed=10**20)), None)
 
 
+@pytest.mark.filterwarnings('error::RuntimeWarning')  # the error says it; lines of NumPy before it confuse
 def test_a_loss_that_is_no_number_ends_the_run(tiny, tmp_path, marks):
     callbacks, calls = listen()
     poison(callbacks, iteration=2)

@@ -87,7 +87,8 @@ def ciou_of_logits(logits: np.ndarray, target: np.ndarray, anchor_wh: np.ndarray
     doubled = 1 + np.tanh((logits.astype(complex) + 1j * _STEP) / 2)  # twice the sigmoid
     box = np.concatenate([doubled[:, :2] - 0.5, doubled[:, 2:] ** 2 * anchor_wh], 1)
     one_stepped = box.real[:, None] + 1j * box.imag[:, None] * np.eye(4)  # (n, 4, 4)
-    value = bbox_iou(one_stepped, target[:, None], CIoU=True)[..., 0]
+    with np.errstate(invalid='ignore'):  # of logits that are no numbers: the training loop stops at the loss
+        value = bbox_iou(one_stepped, target[:, None], CIoU=True)[..., 0]
     return value.real[:, :1].astype(np.float32), (value.imag / _STEP).astype(np.float32)
 
 
