@@ -44,7 +44,7 @@ def on_config(config):
         _write_generated()
         chapters = sorted(path.name for path in (DOCS / 'en').glob('[0-9]*.md'))
         project = ['contributing.md', {'Changelog': 'source/CHANGELOG.md.md'}, {'API': 'reference/index.md'}]
-        config.nav = ['index.md', {'Tutorials': chapters}, {'Project': project}]
+        config.nav = [{'Overview': 'index.md'}, {'Tutorials': chapters}, {'Project': project}]
     return config
 
 
