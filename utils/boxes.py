@@ -2,8 +2,10 @@
 
 A box is four numbers along the last axis, in one of four formats:
 
-    xyxy    corners x1, y1, x2, y2 in pixels        xyxyn   the same, divided by the picture's width and height
-    xywh    centre, width, height in pixels         xywhn   the same, divided by the picture's width and height
+    xyxy    corners x1, y1, x2, y2 in pixels
+    xywh    centre, width, height in pixels
+    xyxyn   corners, divided by the picture's width and height
+    xywhn   centre, width, height, divided by the picture's
 
 Every function takes NumPy arrays or OneFlow tensors and gives back the same kind. Functions for NumPy only say so.
 OneFlow is imported only when a tensor comes in, so label reading and loader workers never pay for it.
