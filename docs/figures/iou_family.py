@@ -1,7 +1,7 @@
 """Where the gradient of each loss of the IoU family moves a box, as in the simulation of the DIoU paper.
 
-https://arxiv.org/abs/1911.08287, section 3.3: B <- B - rate · (2 - IoU) · ∂(1 - metric)/∂B. The rate falls to
-0, so that the box comes to rest.
+https://arxiv.org/abs/1911.08287: B <- B - rate · (2 - IoU) · ∂(1 - metric)/∂B. The rate falls to 0, so that the box
+comes to rest.
 """
 
 from __future__ import annotations
