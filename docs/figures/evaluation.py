@@ -45,11 +45,12 @@ def _coco(recall: np.ndarray, precision: np.ndarray) -> np.ndarray:
 
 
 def _draw_boxes(axes, labels: np.ndarray, detections: np.ndarray) -> None:
+    box(axes, (-1.5, -3.5, 34.5, 13.5), GREY, linestyle=':', linewidth=1)  # the picture
     for row in labels:
         box(axes, row[1:], GREEN, fill=True, facecolor='#009e7330', linewidth=2)
     for row in detections:
-        box(axes, row[:4], GREY, linewidth=1.3)
-        axes.text(
-            row[2] - 0.3, row[3] - 20 * row[4] + 9.5, f'{row[4]}'[1:], ha='right', va='bottom', color=DARK, fontsize=9
-        )
-    axes.set(xlim=(-1, 35), ylim=(11, -1))
+        box(axes, row[:4], DARK, linewidth=1.3)
+        below = row[4] == 0.8  # above there is its neighbour's
+        place = {'va': 'top' if below else 'bottom', 'ha': 'right', 'color': DARK, 'fontsize': 10}
+        axes.text(row[2], row[3] + 0.4 if below else row[1] - 0.4, f'{row[4]}', **place)
+    axes.set(xlim=(-2, 35), ylim=(14, -4))

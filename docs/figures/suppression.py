@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from docs.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, box, canvas, picture_axes, save
+from docs.figures.style import BLUE, DARK, GREY, ORANGE, PURPLE, RED, box, canvas, picture_axes, save
 from docs.tools.numbers import write_numbers
 from docs.tools.pages import DOCS
 from models.backend import load_backend
@@ -18,7 +18,7 @@ PICTURES, SIZE, SEED = 128, 128, 6
 THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 TABLE = (0.45, 0.6, 0.65, 0.8)
 SHOWN = 5  # which of the pictures the first figure shows
-CONF = 0.25
+CONF, MAX_DET = 0.25, 300
 
 
 def pictures() -> tuple[np.ndarray, list[np.ndarray]]:
@@ -41,7 +41,7 @@ def make() -> None:
     _draw_sweep(sweep)
     candidates = (raw[..., 5:].max(-1) * raw[..., 4] > CONF).sum(1)
     write_numbers('suppression', {
-        'pictures': PICTURES, 'labels': int(sum(map(len, labels))), 'rows': raw.shape[1],
+        'pictures': PICTURES, 'max_det': MAX_DET, 'most': f'{PICTURES * MAX_DET:,}', 'labels': int(sum(map(len, labels))), 'rows': raw.shape[1],
         'candidates': f'{candidates.mean():.0f}', 'shown': int(candidates[SHOWN]),
         'shown_kept': len(non_max_suppression(raw[SHOWN : SHOWN + 1], CONF)[0]),
         'table': [[f'{limit:.2f}', sweep[limit][0], *_cells(sweep[limit][1])] for limit in TABLE],
@@ -52,7 +52,7 @@ def make() -> None:
 def _scores(raw: np.ndarray, labels: list[np.ndarray], limit: float) -> tuple[int, Scores]:
     """Detections in all, and their scores, as val.py has them."""
     tally, count = Tally(raw.shape[2] - 5), 0
-    for found, known in zip(non_max_suppression(raw, 0.001, limit, multi_label=True), labels):
+    for found, known in zip(non_max_suppression(raw, 0.001, limit, multi_label=True, max_det=MAX_DET), labels):
         tally.add(found, known)
         count += len(found)
     return count, tally.scores()
@@ -86,11 +86,12 @@ def _draw_sweep(sweep: dict[float, tuple[int, Scores]]) -> None:
     for label, values, color in lines:
         axes[0, 0].plot(limits, values, 'o-', color=color, markersize=3, label=label)
     axes[0, 1].plot(limits, [count for count, _ in sweep.values()], 'o-', color=RED, markersize=3)
+    axes[0, 1].axhline(PICTURES * MAX_DET, color=DARK, linestyle='--', linewidth=1.2)
     for axis in axes[0]:
         for limit in (0.6, 0.65):
             axis.axvline(limit, color=GREY, linestyle=':', linewidth=1.2)
         axis.set(xlabel='iou_thres', xlim=(0.18, 0.97))
     axes[0, 0].set(ylabel='mAP')
     axes[0, 0].legend(loc='lower left')
-    axes[0, 1].set(ylabel='detections', yscale='log')
+    axes[0, 1].set(ylabel='detections', ylim=(0, 1.1 * PICTURES * MAX_DET))
     save(figure, 'iou_thres.svg')
