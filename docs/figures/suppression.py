@@ -41,7 +41,8 @@ def make() -> None:
     _draw_sweep(sweep)
     candidates = (raw[..., 5:].max(-1) * raw[..., 4] > CONF).sum(1)
     write_numbers('suppression', {
-        'pictures': PICTURES, 'max_det': MAX_DET, 'most': f'{PICTURES * MAX_DET:,}', 'labels': int(sum(map(len, labels))), 'rows': raw.shape[1],
+        'pictures': PICTURES, 'max_det': MAX_DET, 'most': f'{PICTURES * MAX_DET:,}',
+        'labels': int(sum(map(len, labels))), 'rows': raw.shape[1],
         'candidates': f'{candidates.mean():.0f}', 'shown': int(candidates[SHOWN]),
         'shown_kept': len(non_max_suppression(raw[SHOWN : SHOWN + 1], CONF)[0]),
         'table': [[f'{limit:.2f}', sweep[limit][0], *_cells(sweep[limit][1])] for limit in TABLE],
