@@ -46,7 +46,7 @@ def make() -> None:
         pixels, scores = away[..., :4].max(), away[..., 4:].max()
         middle = float(np.median(away[..., :4]))  # in the end half precision's
         found = _run(build_onnx(model, (SIZE, SIZE), PICTURES, **options), many)
-        rows.append([*_size(name, graph), f'{pixels:.1g}', f'{scores:.1g}', _map50(found, labels)])
+        rows.append([*_size(name, graph), _decimal(pixels), _decimal(scores), _map50(found, labels)])
     graph = build_onnx(model, (SIZE, SIZE), nms=NMSOptions())
     found = _run(build_onnx(model, (SIZE, SIZE), PICTURES, nms=NMSOptions()), many)
     rows.append([*_size('onnx --nms', graph), '', '', _map50(found, labels)])
@@ -66,6 +66,11 @@ def _run(graph, x: np.ndarray):
 
 def _size(name: str, graph) -> list:
     return [f'`{name}`', f'{graph.ByteSize() / 1e3:,.0f}', len(graph.graph.node)]
+
+
+def _decimal(value: np.floating) -> str:
+    """One digit that counts, without an exponent."""
+    return np.format_float_positional(float(f'{value:.1g}'), trim='-')
 
 
 def _map50(found: np.ndarray | list[np.ndarray], labels: list[np.ndarray]) -> str:
