@@ -16,6 +16,7 @@ from utils.data.shapes import draw_picture
 from utils.evaluate import Tally
 from utils.nms import non_max_suppression
 
+SUPERSCRIPT = str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹')
 # Options of `build_onnx`, and how the differences of boxes are drawn.
 KINDS = (
     ('onnx', {}, {'color': BLUE, 'linewidth': 3, 'alpha': 0.5}),
@@ -69,8 +70,11 @@ def _size(name: str, graph) -> list:
 
 
 def _decimal(value: np.floating) -> str:
-    """One digit that counts, without an exponent."""
-    return np.format_float_positional(float(f'{value:.1g}'), trim='-')
+    """One digit that counts: 0.4, or 2·10⁻⁶ where it comes late."""
+    digit, exponent = f'{value:.0e}'.split('e')
+    if int(exponent) > -5:
+        return np.format_float_positional(float(f'{value:.0e}'), trim='-')
+    return f'{digit}·10{str(int(exponent)).translate(SUPERSCRIPT)}'
 
 
 def _map50(found: np.ndarray | list[np.ndarray], labels: list[np.ndarray]) -> str:
