@@ -31,10 +31,10 @@ def detector(amount: float = 0.0):
     return model.eval()
 
 
-def evaluate(models: list, **options) -> list[tuple]:
-    """P, R, mAP50, mAP50-95 of each on the same drawn pictures."""
+def evaluate(models: list, pictures: int = PICTURES, **options) -> list[tuple]:
+    """P, R, mAP50, mAP50-95 of each on the same drawn pictures, the first ones of the shapes data set."""
     with tempfile.TemporaryDirectory() as folder:
-        data = load_data(make_shapes(Path(folder, 'shapes'), train=1, val=PICTURES) / 'shapes.yaml')
+        data = load_data(make_shapes(Path(folder, 'shapes'), train=1, val=pictures) / 'shapes.yaml')
         options |= {'imgsz': SIZE, 'batch_size': 16, 'plots': False, 'save_dir': folder}
         found = []
         for model in models:
