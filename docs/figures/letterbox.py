@@ -54,7 +54,7 @@ def _draw(axes, image: np.ndarray, title: str, border: float) -> None:
         axes.plot([0, width], [height - border] * 2, color=BLUE, linewidth=1)
     longest = max(image.shape)
     axes.set(xlim=(-0.02 * longest, 1.16 * longest), ylim=(1.02 * longest, -0.13 * longest))
-    axes.set_title(title, pad=4)
+    axes.set_title(title, x=(width / 2 / longest + 0.02) / 1.18, pad=4)
 
 
 def _measure(axes, start: tuple, end: tuple, text: str, color: str) -> None:

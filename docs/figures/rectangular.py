@@ -50,4 +50,4 @@ def _draw(axes, shape: list[int], shapes: np.ndarray) -> None:
         middle = np.array([width, height]) / 2
         box(axes, (*(middle - half), *(middle + half)), RED, linewidth=1.0, alpha=0.7)
     axes.set(xlim=(-10, SIZE + 10), ylim=(SIZE + 10, -10))
-    axes.set_title(f'{width}×{height}', pad=4)
+    axes.set_title(f'{width}×{height}', x=(width / 2 + 10) / (SIZE + 20), pad=4)
