@@ -52,8 +52,8 @@ def box(axes: Axes, xyxy, color: str, **style) -> None:
     )
 
 
-def save(figure: Figure, name: str, dpi: int = 110) -> Path:
-    """Write docs/img/NAME: .svg for lines, .png (256 colours) for pictures."""
+def save(figure: Figure, name: str, dpi: int = 110, rare_colours: bool = False) -> Path:
+    """Write docs/img/NAME: .svg for lines, .png (256 colours, small patches' too if `rare_colours`) for pictures."""
     IMAGES.mkdir(exist_ok=True)
     path = IMAGES / name
     with matplotlib.rc_context(_SETTINGS):
@@ -64,5 +64,6 @@ def save(figure: Figure, name: str, dpi: int = 110) -> Path:
         else:
             pixels = io.BytesIO()
             figure.savefig(pixels, format='png', dpi=dpi)
-            Image.open(pixels).convert('RGB').quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+            by = {'method': Image.Quantize.MAXCOVERAGE, 'kmeans': 3} if rare_colours else {}
+            Image.open(pixels).convert('RGB').quantize(256, dither=Image.Dither.NONE, **by).save(path, optimize=True)
     return path
