@@ -17,7 +17,7 @@ def make() -> None:
     image, labels = draw_picture(np.random.default_rng([7, 5]), SIZE)
     largest = labels[np.prod(labels[:, 3:], 1).argmax()]
     x1, y1, x2, y2 = xywhn2xyxy(largest[None, 1:], SIZE, SIZE)[0].tolist()
-    triangle = np.array([[x1, y2], [x1 * 0.4 + x2 * 0.6, y1], [x2, y1 * 0.1 + y2 * 0.9]])
+    triangle = np.array([[x1, y2], [x1 * 0.55 + x2 * 0.45, y1], [x2, y1 * 0.04 + y2 * 0.96]])
     figure, axes = canvas(1, 3, height=3.4)
     for axis in axes[0]:
         picture_axes(axis).imshow(image[..., ::-1], extent=(0, SIZE, SIZE, 0))
@@ -25,7 +25,8 @@ def make() -> None:
     _box_panel(axes[0, 0], (x1, y1, x2, y2))
     axes[0, 1].plot(*np.vstack((triangle, triangle[:1])).T, 'o-', color=ORANGE, markersize=4, linewidth=1.8)
     for number, (x, y) in enumerate(triangle):
-        axes[0, 1].annotate(f'x{number + 1} y{number + 1}', (x, y), (4, 5), textcoords='offset points', color='white')
+        offset = (-38, -13) if number == 0 else (4, 5)  # beside the triangle, not on it
+        axes[0, 1].annotate(f'x{number + 1} y{number + 1}', (x, y), offset, textcoords='offset points', color='white')
     box(axes[0, 1], segment2box(triangle, SIZE, SIZE), 'white', linestyle=':', linewidth=1.2)
     box(axes[0, 2], (x1, y1, x2, y2), GREEN, linewidth=2)
     rows = []
@@ -36,7 +37,7 @@ def make() -> None:
         rows.append([f'{share:.0%}', f'{overlap:.2f}'])
     for axis, title in zip(axes[0], ('x y w h', 'x1 y1 x2 y2 x3 y3', 'IoU ' + ', '.join(row[1] for row in rows))):
         axis.set_title(title, pad=4)
-    save(figure, 'labels.png', dpi=90)
+    save(figure, 'labels.png', dpi=110)
     row = [str(int(largest[0])), *(f'{value:.3f}' for value in largest[1:])]
     write_numbers('labels', {'as_row': [row], 'name': NAMES[int(largest[0])], 'loose': rows})
 
@@ -52,7 +53,8 @@ def _box_panel(axis, xyxy: tuple[float, float, float, float]) -> None:
         color = 'white' if name in 'xy' else '#9fd3ff'
         axis.annotate('', start, end, arrowprops=arrow | {'color': color})
         middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
-        axis.annotate(name, middle, (5, 5), textcoords='offset points', color=color, fontweight='bold')
+        offset = (-4, -13) if name == 'w' else (5, 5)  # below its arrow, not on the box
+        axis.annotate(name, middle, offset, textcoords='offset points', color=color, fontweight='bold')
     axis.plot(x, y, 'o', color=DARK, markersize=5)
 
 

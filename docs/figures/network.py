@@ -102,6 +102,7 @@ def _draw_network(model: Model, shapes: list[tuple[int, int]]) -> None:
         _draw_row(axis, layer, shape, place)
     axis.set(xlim=(-2.5, 14.6), ylim=(12.0, -0.6))
     axis.axis('off')
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.99)
     save(figure, 'network.svg')
 
 
@@ -127,7 +128,7 @@ def _connect(axis, places: list[tuple[float, float]], start: int, end: int) -> N
     axis.annotate('', finish, begin, arrowprops=style, zorder=1)
 
 
-def _block(axis, x: float, y: float, width: float, height: float, text: str, color: str, fontsize: float = 8.5) -> None:
+def _block(axis, x: float, y: float, width: float, height: float, text: str, color: str, fontsize: float = 9) -> None:
     style = {'boxstyle': 'round,pad=0,rounding_size=0.12', 'facecolor': f'{color}30', 'edgecolor': color}
     for look in (style | {'facecolor': 'white', 'edgecolor': 'white'}, style):  # no line shows through
         axis.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, linewidth=1.3, zorder=2, **look))
@@ -137,11 +138,11 @@ def _block(axis, x: float, y: float, width: float, height: float, text: str, col
 BRICKS = {  # name: boxes (text, x, y, colour of), arrows between (x, y) and (x, y)
     'Conv': (
         [('Conv2d', 1, 0, 'Conv'), ('BatchNorm2d', 3, 0, 'Conv'), ('SiLU', 5, 0, 'Conv')],
-        [((0, 0), (1, 0)), ((1, 0), (3, 0)), ((3, 0), (5, 0)), ((5, 0), (6.2, 0))],
+        [((-0.5, 0), (1, 0)), ((1, 0), (3, 0)), ((3, 0), (5, 0)), ((5, 0), (6.2, 0))],
     ),
     'Bottleneck': (
         [('Conv 1', 1, 0, 'Conv'), ('Conv 3', 3, 0, 'Conv'), ('+', 5, 0, 'Concat')],
-        [((0, 0), (1, 0)), ((1, 0), (3, 0)), ((3, 0), (5, 0)), ((5, 0), (6.2, 0)), ((0, 0), (5, 0))],
+        [((-0.5, 0), (1, 0)), ((1, 0), (3, 0)), ((3, 0), (5, 0)), ((5, 0), (6.2, 0)), ((-0.5, 0), (5, 0))],
     ),
     'C3': (
         [
@@ -149,8 +150,8 @@ BRICKS = {  # name: boxes (text, x, y, colour of), arrows between (x, y) and (x,
             ('cat', 5, 0, 'Concat'), ('cv3', 7, 0, 'Conv'),
         ],
         [
-            ((0, 0), (1, -0.45)), ((1, -0.45), (3, -0.45)), ((3, -0.45), (5, 0)), ((0, 0), (1, 0.45)),
-            ((1, 0.45), (5, 0)), ((5, 0), (7, 0)), ((7, 0), (8.2, 0)),
+            ((-0.5, 0), (-0.2, 0)), ((-0.2, 0), (0.13, -0.45)), ((1, -0.45), (3, -0.45)), ((3, -0.45), (5, 0)),
+            ((-0.2, 0), (0.13, 0.45)), ((1, 0.45), (5, 0)), ((5, 0), (7, 0)), ((7, 0), (8.2, 0)),
         ],
     ),
     'SPPF': (
@@ -158,25 +159,27 @@ BRICKS = {  # name: boxes (text, x, y, colour of), arrows between (x, y) and (x,
             ('cv1', 1, 0, 'Conv'), ('m 5', 2.4, 0, 'SPPF'), ('m 5', 3.8, 0, 'SPPF'), ('m 5', 5.2, 0, 'SPPF'),
             ('cat', 6.6, 0, 'Concat'), ('cv2', 8, 0, 'Conv'),
         ],
-        [((0, 0), (1, 0)), *(((x, 0), (x + 1.4, 0)) for x in (1, 2.4, 3.8, 5.2, 6.6)), ((8, 0), (9.2, 0))],
+        [((-0.5, 0), (1, 0)), *(((x, 0), (x + 1.4, 0)) for x in (1, 2.4, 3.8, 5.2, 6.6)), ((8, 0), (9.2, 0))],
     ),
 }  # fmt: skip
-OVER = {'Bottleneck': [(0.06, 5)], 'SPPF': [(1.75, 6.6), (3.15, 6.45), (4.55, 6.3)]}  # arcs over the row, x from and to
+OVER = {'Bottleneck': [(-0.1, 5)], 'SPPF': [(1.75, 6.6), (3.15, 6.45), (4.55, 6.3)]}  # arcs over the row, x from and to
 
 
 def _draw_bricks() -> None:
     figure, axes = canvas(4, 1, height=4.6)
     for axis, (name, (boxes, arrows)) in zip(axes[:, 0], BRICKS.items()):
         axis.text(-2.0, 0, name, ha='left', va='center', fontsize=11, fontweight='bold', color=DARK)
+        line = {'arrowstyle': '-', 'color': DARK, 'linewidth': 1.1, 'shrinkA': 0, 'shrinkB': 0}
         for start, end in arrows[:-1] if name == 'Bottleneck' else arrows:
-            axis.annotate('', end, start, arrowprops={'arrowstyle': '-', 'color': DARK, 'linewidth': 1.1}, zorder=1)
+            axis.annotate('', end, start, arrowprops=line, zorder=1)
         axis.plot(max(end[0] for _, end in arrows), 0, '>', color=DARK, markersize=5)
         for number, (start, end) in enumerate(OVER.get(name, [])):
             top = -0.62 - 0.13 * number if name == 'Bottleneck' else -0.86 + 0.16 * number
             axis.plot([start, start, end, end], [0, top, top, 0], color=DARK, linewidth=1.0, zorder=1)
         for text, x, y, kind in boxes:
             width = 0.7 if text == '+' else 1.75 if name != 'SPPF' else 0.95
-            _block(axis, x, y, width, 0.62, text, COLORS[kind], fontsize=9)
+            _block(axis, x, y, width, 0.62, text, COLORS[kind], fontsize=9.5)
         axis.set(xlim=(-2.1, 9.6), ylim=(0.95, -0.95))
         axis.axis('off')
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.99)
     save(figure, 'network_bricks.svg')

@@ -26,13 +26,14 @@ def make() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pictures = [read_image(path) for path in draw_unseen(folder, PICTURES, seed=3)]
         scores = _scores(Path(folder))
-    figure, axes = canvas(1, PICTURES, height=2.7)
+    figure, axes = canvas(1, PICTURES, height=2.3)
     sure = doubtful = 0
     for axis, picture in zip(axes[0], pictures):
         found = _detect(backend, picture)
         sure, doubtful = sure + int((found[:, 4] >= HIGH).sum()), doubtful + int((found[:, 4] < HIGH).sum())
         _draw(picture_axes(axis), picture, found, backend.names)
-    save(figure, 'quickstart.png', dpi=90)
+    figure.tight_layout(pad=0.4)
+    save(figure, 'quickstart.png', dpi=130)
     write_numbers('quickstart', {
         **scores, 'pictures': JUDGED, 'sure': sure, 'doubtful': doubtful, 'low': LOW, 'high': HIGH, 'size': SIZE,
     })  # fmt: skip
@@ -55,7 +56,7 @@ def _draw(axes, picture: np.ndarray, found: np.ndarray, names) -> None:
         box(axes, (x1, y1, x2, y2), color, linestyle='-' if confidence >= HIGH else ':')
         plate = {'facecolor': color, 'edgecolor': 'none', 'pad': 1, 'alpha': 0.85}
         text = f'{names[int(number)]} {confidence:.2f}' if confidence >= HIGH else f'{confidence:.2f}'
-        axes.text(max(x1, 2), max(y1, 14), text, fontsize=6.5, color='white', va='bottom', bbox=plate)
+        axes.text(max(x1, 2), max(y1, 14), text, fontsize=7.5, color='white', va='bottom', bbox=plate)
     axes.set(xlim=(0, width), ylim=(height, 0))
 
 
