@@ -65,7 +65,7 @@ def _size_rows() -> list[list[str]]:
         repeats = sum(len(layer.m) for layer in model.model if layer.type.endswith('.C3'))
         depth, width = (model.yaml[f'{key}_multiple'] for key in ('depth', 'width'))
         cells = [f'YOLOv5{size}', f'{depth:g}', f'{width:g}', repeats, f'{min(channels)}–{max(channels)}']
-        rows.append([*map(str, cells), f'{parameters / 1e6:.1f} M', f'{count_flops(model):.1f}'])
+        rows.append([*map(str, cells), f'{parameters / 1e6:.1f}\u00a0M', f'{count_flops(model):.1f}'])
     return rows
 
 
