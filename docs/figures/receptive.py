@@ -21,13 +21,18 @@ Span = np.ndarray  # (2, cells): the first and the last pixel of the picture tha
 
 def spans(model: Model) -> list[int]:
     """The width in pixels of what a cell in the middle of each row's output can see."""
+    return [int(row[len(row) // 2]) for row in widths(model)]
+
+
+def widths(model: Model) -> list[np.ndarray]:
+    """The width in pixels of what each cell of a line of each row's output can see, (cells,) each."""
     pixels = np.arange(ROOM)
     outputs, x = [], np.stack((pixels, pixels))
     for layer in model.model:
         sources = layer.f if isinstance(layer.f, list) else [layer.f]
         x = _through(layer, [x if source == -1 else outputs[source] for source in sources])
         outputs.append(x)
-    return [int((x[1] - x[0] + 1)[x.shape[1] // 2]) for x in outputs]
+    return [x[1] - x[0] + 1 for x in outputs]
 
 
 def _through(layer, x: list[Span]) -> Span:
@@ -65,7 +70,11 @@ def make() -> None:
         axis.set_title(f'{row}: /{stride}', pad=12)
         rows.append([f'{row}', str(stride), str(fields[row]), str(width)])
     save(figure, 'receptive.png')
-    write_numbers('receptive', {'table': rows, 'share': f'{SHARE:.0%}', 'views': VIEWS, 'tiles': TILES**2})
+    finest = widths(model)[model.model[-1].f[0]]
+    inside = finest[len(finest) // 4 : -len(finest) // 4]  # whose field does not run out of the picture
+    write_numbers('receptive', {
+        'table': rows, 'share': f'{SHARE:.0%}', 'views': VIEWS, 'tiles': TILES**2, 'others': int(inside.max()),
+    })  # fmt: skip
 
 
 def sensitivity(model: Model, level: int) -> np.ndarray:
