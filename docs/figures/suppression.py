@@ -73,7 +73,7 @@ def _draw_picture(image: np.ndarray, raw: np.ndarray) -> None:
         for row in boxes:
             box(axis, row, '#ffffff', linewidth=2.6, alpha=0.5)
             box(axis, row, RED, linewidth=1.2)
-        axis.set_title(f'{len(boxes)}')
+        axis.set_title(f'{len(boxes)} boxes', fontsize=13)
     axes[0, 0].set(xlim=(0, SIZE), ylim=(SIZE, 0))
     axes[0, 1].set(xlim=(0, SIZE), ylim=(SIZE, 0))
     save(figure, 'suppression.png')
