@@ -41,7 +41,7 @@ def make() -> None:
     rng = np.random.default_rng(0)
     factors = np.concatenate([mutation([gene.gain for gene in GENES.values()], rng) for _ in range(2000)])
     axes[0, 2].hist(factors[factors != 1], np.linspace(0.5, 1.5, 51), color=ORANGE)
-    axes[0, 2].set(xlabel='factor')
+    axes[0, 2].set(xlabel='factor', ylabel='how often')
     figure.tight_layout()
     save(figure, 'evolution.svg')
     best, first = history.hyp(history.best()), genes[0]
