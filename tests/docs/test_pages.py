@@ -126,6 +126,14 @@ def test_the_translation_goes_with_the_original(english, chinese):
     assert re.search('[一-鿿]{4}', chinese.title + chinese.prose)
 
 
+def test_headings_that_come_back_have_one_translation():
+    translations: dict[str, set[str]] = {}
+    for english, chinese in PAIRS:
+        for (_, ours), (_, theirs) in zip(english.headings, chinese.headings):
+            translations.setdefault(ours, set()).add(theirs)
+    assert {ours: theirs for ours, theirs in translations.items() if len(theirs) > 1} == {}
+
+
 def _numbers(page: Page) -> list[str]:
     return sorted(re.findall(r'<!--=(.*?)-->|<!-- rows: (.*?) -->', page.text))
 
