@@ -126,6 +126,15 @@ def test_the_translation_goes_with_the_original(english, chinese):
     assert re.search('[一-鿿]{4}', chinese.title + chinese.prose)
 
 
+@pytest.mark.parametrize('page', [chinese for _, chinese in PAIRS], ids=lambda page: page.name)
+def test_comments_in_chinese_blocks_are_chinese(page):
+    """Sentences; not a list of names."""
+    for block in page.blocks:
+        comments = re.findall(r'(?:^|\s)#(.*)', block.code) if block.language != 'text' else ()
+        for comment in comments:
+            assert re.search('[一-鿿]', comment) or not re.search('[a-z]{2,} [a-z]{2,}', comment), comment
+
+
 def test_headings_that_come_back_have_one_translation():
     translations: dict[str, set[str]] = {}
     for english, chinese in PAIRS:
