@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / 'docs'
 LANGUAGES = {'.py': 'python', '.yaml': 'yaml', '.yml': 'yaml', '.sh': 'sh', '.toml': 'toml'}
 _LINK = re.compile(r'(?<!!)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()#\s]+)(?P<anchor>#[^()\s]*)?\)')
+_ERROR = re.compile(r'(?<=<div class="language-text highlight)(?="><pre><span></span><code>(?:<[^>]*>)*Error: )')
 _NAME = re.compile(r'`([A-Za-z_]\w*(?:\.\w+)*)(?:\(.*\))?`')  # a link's text: a name in the file it leads to
 GENERATED = ('reference', 'source')  # folders below docs/, not kept in git
 ROOMS = ('models', 'utils', 'tools', 'examples', 'benchmarks')
@@ -206,13 +207,14 @@ def _whole_options(code: re.Match) -> str:
 
 
 def on_page_content(content, page, config, files):
-    """Formulas to MathML; the search looks through docstrings and leaves the code below them out."""
+    """Formulas to MathML; errors wrap; the search looks through docstrings and leaves the code below them out."""
     uri = page.file.src_uri
     if not uri.startswith(GENERATED) or uri.endswith('.md.md'):
         content = re.sub(r'<code>.*?</code>', _whole_options, content, flags=re.DOTALL)
     content = content.replace(
         '<details class="mkdocstrings-source"', '<details data-search-exclude class="mkdocstrings-source"'
     )
+    content = _ERROR.sub(' wraps', content)
     content = re.sub(
         r'<span class="arithmatex">\\\((.*?)\\\)</span>([，。；：、？）]*)',
         lambda m: f'<span class="nobr">{_mathml(m[1])}{m[2]}</span>' if m[2] else _mathml(m[1]),

@@ -84,11 +84,18 @@ def test_options_are_not_broken_across_lines(site):
     assert '<span class="nobr">--save-txt</span>' in text, 'in commands, too'
 
 
+def test_lines_of_errors_wrap_and_tables_of_text_do_not(site):
+    text = (site / '18-faq.html').read_text('utf-8')
+    kinds = re.findall(r'<div class="language-text highlight([^"]*)">(.*?)</code>', text, re.DOTALL)
+    wraps = {re.sub(r'<[^>]+>', '', code).startswith('Error: '): kind for kind, code in kinds}
+    assert wraps == {True: ' wraps', False: ''}
+
+
 def test_formulas_are_spaced_as_tex_spaces_them(site):
     """MathML alone would give log2, a bar as wide as a relation, and a full stop at the beginning of a line."""
     loss = (site / 'zh/13-loss.html').read_text('utf-8')
     assert '<mi>log</mi><mspace width="0.167em"/><mn>2</mn>' in loss
-    assert '<mi>log</mi><mo stretchy="false">&#x00028;' in loss
+    assert '<mi>arctan</mi><mo stretchy="false">&#x00028;' in (site / 'zh/10-iou.html').read_text('utf-8')
     assert '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>' in loss
     assert re.search(r'<span class="nobr"><math(?:(?!</math>).)*</math>[，。；：、]</span>', loss)
 
