@@ -2,8 +2,8 @@
 
 Each other file of this folder is one script with a function `make()`, which saves its figures by
 `docs.figures.style.save` and its numbers by `docs.tools.numbers.write_numbers`. With the same packages the files come
-out the same, byte by byte. Without names all are run but those that measure times (`MEASURES = True`), which differ
-from machine to machine.
+out the same, byte by byte. Without names all are run but those that measure times, which differ from machine to
+machine, or train for long (`MEASURES = True`).
 """
 
 from __future__ import annotations

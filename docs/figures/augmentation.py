@@ -113,7 +113,7 @@ def _figure(name: str, panels: dict[str, Picture]) -> None:
         picture_axes(axis)
     for axis, (title, content) in zip(axes.ravel(), panels.items()):
         _panel(axis, title, *content, color=BLUE if title in ('before', 'second') else RED)
-    save(figure, name, dpi=76, rare_colours=True)
+    save(figure, name, dpi=76)
 
 
 def _panel(axis, title: str, image: np.ndarray, labels: np.ndarray, color: str) -> None:
@@ -134,7 +134,7 @@ def _mosaic_figure() -> None:
     cut = apply_warp(four.image, four.labels, (), warp, (-SIZE // 2, -SIZE // 2))
     _panel(picture_axes(axes[0, 1]), f'random_perspective: {SIZE}×{SIZE}', *cut, color=RED)
     _canvas_panel(axes[0, 2], 'mosaic9', nine, None)
-    save(figure, 'augment_mosaic.png', dpi=80, rare_colours=True)
+    save(figure, 'augment_mosaic.png', dpi=80)
 
 
 def _canvas_panel(axis, title: str, mosaic: Mosaic, warp: Warp | None) -> None:

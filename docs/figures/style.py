@@ -52,8 +52,8 @@ def box(axes: Axes, xyxy, color: str, **style) -> None:
     )
 
 
-def save(figure: Figure, name: str, dpi: int = 110, rare_colours: bool = False) -> Path:
-    """Write docs/img/NAME: .svg for lines, .png (256 colours, small patches' too if `rare_colours`) for pictures."""
+def save(figure: Figure, name: str, dpi: int = 110) -> Path:
+    """Write docs/img/NAME: .svg for lines, .png (256 colours, also those of small patches) for pictures."""
     IMAGES.mkdir(exist_ok=True)
     path = IMAGES / name
     with matplotlib.rc_context(_SETTINGS):
@@ -64,6 +64,7 @@ def save(figure: Figure, name: str, dpi: int = 110, rare_colours: bool = False) 
         else:
             pixels = io.BytesIO()
             figure.savefig(pixels, format='png', dpi=dpi)
-            by = {'method': Image.Quantize.MAXCOVERAGE, 'kmeans': 3} if rare_colours else {}
-            Image.open(pixels).convert('RGB').quantize(256, dither=Image.Dither.NONE, **by).save(path, optimize=True)
+            image = Image.open(pixels).convert('RGB')
+            image = image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+            image.save(path, optimize=True)
     return path

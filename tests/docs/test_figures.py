@@ -15,10 +15,10 @@ from docs.tools import numbers
 from docs.tools.pages import DOCS, all_pages
 
 CODE = [path.read_text('utf-8') for path in (*(DOCS / 'figures').glob('*.py'), DOCS / 'tools/results.py')]
-# These take seconds, for they train or evaluate; the measured ones take times.
-SLOW = ('anchors', 'augmentation', 'ensemble', 'iou_family', 'iou_metrics', 'network', 'pruning', 'quickstart',
+# These take seconds, for they train or evaluate; the last ones measure times or train for minutes.
+SLOW = ('anchors', 'augmentation', 'iou_family', 'iou_metrics', 'network', 'pruning', 'quickstart',
         'receptive', 'suppression', 'tta')  # fmt: skip
-MEASURED = ('freezing', 'oneflow')
+MEASURED = ('ensemble', 'freezing', 'oneflow')
 QUICK = sorted(set(SCRIPTS) - {*SLOW, *MEASURED})
 
 
