@@ -82,6 +82,7 @@ def test_demo(written, tmp_path):
 
 def test_the_readme_rounds_the_minutes_of_the_demo():
     """Inside a block of commands no number can be marked."""
-    words = {5: 'five', 6: 'six', 7: 'seven'}[round(float(numbers.number('demo.minutes')))]
-    for name in ('README.md', 'README.zh.md'):
-        assert re.search(rf'make demo .*about {words} minutes', (ROOT / name).read_text('utf-8')), name
+    minutes = round(float(numbers.number('demo.minutes')))
+    english, chinese = {5: ('five', '五'), 6: ('six', '六'), 7: ('seven', '七')}[minutes]
+    for name, words in (('README.md', f'about {english} minutes'), ('README.zh.md', f'约{chinese}分钟')):
+        assert re.search(rf'make demo .*{words}', (ROOT / name).read_text('utf-8')), name
