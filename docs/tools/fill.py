@@ -11,8 +11,10 @@ import tempfile
 from pathlib import Path
 
 from docs.tools.numbers import fill
-from docs.tools.pages import ROOT, Page, chapters, translation
+from docs.tools.pages import ROOT, Block, Page, chapters, translation
 from docs.tools.runner import make_place, run_page
+
+NUMBER = re.compile(r'-?\d+(?:\.\d+)?(?:e-?\d+)?')
 
 
 def outputs(page: Page) -> dict[int, str]:
@@ -34,6 +36,17 @@ def by_line(records: list[dict]) -> dict[int, str]:
         if record['kind'] == 'python' or record.get('fails'):
             printed[record['line']] = printed.get(record['line'], '') + record['output']
     return printed
+
+
+def words(text: str) -> str:
+    """The text with each number as 0 and each stretch of blanks as one."""
+    return ' '.join(NUMBER.sub('0', text).split())
+
+
+def worth_writing(block: Block, printed: str | None) -> str | None:
+    """What a block prints, but for times alone: those are new each time, and the page says so by its mark."""
+    same = printed is not None and 'loose' in block.marks and words(printed) == words(block.output.code)
+    return None if same else printed
 
 
 def with_outputs(page: Page, printed: list[str | None]) -> str:
@@ -62,7 +75,7 @@ def with_chapter_list(text: str, language: str) -> str:
 def main(argv: list[str]) -> None:
     for page in [Page(Path(name).resolve()) for name in argv] or [Page(ROOT / 'README.md'), *chapters()]:
         found = outputs(page)
-        printed = [found.get(block.line) for block in page.blocks if block.output]
+        printed = [worth_writing(block, found.get(block.line)) for block in page.blocks if block.output]
         for version in (page, translation(page)):
             if version.path.is_file():
                 text = with_chapter_list(fill(with_outputs(version, printed)), version.path.parent.name)

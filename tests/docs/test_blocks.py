@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from docs.tools.fill import by_line
-from docs.tools.pages import DOCS, ROOT, Page, chapters
+from docs.tools.fill import NUMBER, by_line, words, worth_writing
+from docs.tools.pages import DOCS, ROOT, Block, Page, chapters
 from docs.tools.runner import DOTS, draw_coarsely, make_place, run_page
 from docs.tools.small import ELSEWHERE, small, small_code
 from utils.plots import plot_confusion_matrix
@@ -18,7 +18,6 @@ from utils.plots import plot_confusion_matrix
 README = Page(ROOT / 'README.md')
 PAGES = [page for page in [README, *chapters()] if page.commands or any(b.language == 'python' for b in page.blocks)]
 TOLERANCE = 2e-3  # of printed numbers, relative or absolute
-NUMBER = re.compile(r'-?\d+(?:\.\d+)?(?:e-?\d+)?')
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
@@ -47,17 +46,20 @@ def assert_same_output(printed: str, written: str, loose: bool, where: str) -> N
         assert not off, f'{off[:5]}, {refresh}'
 
 
-def words(text: str) -> str:
-    """The text with each number as 0 and each stretch of blanks as one."""
-    return ' '.join(NUMBER.sub('0', text).split())
-
-
 def test_output_is_compared():
     assert_same_output('box 1.0004  4\n', 'box 1.0 4\n', False, '')
     assert_same_output('12 ms\n', '15 ms\n', True, '')
     for wrong in ('box 1.01 4', 'box 1.0', 'cat 1.0 4'):
         with pytest.raises(AssertionError):
             assert_same_output('box 1.0 4', wrong, False, '')
+
+
+def test_new_times_alone_are_not_written():
+    shown = Block('text', '12 ms\n', 1, (0, 0))
+    timed, exact = (Block('python', '', 1, (0, 0), marks, shown) for marks in ({'loose': ''}, {}))
+    assert worth_writing(timed, '15 ms\n') is None
+    assert worth_writing(timed, '15 s\n') == '15 s\n'
+    assert worth_writing(exact, '15 ms\n') == '15 ms\n'
 
 
 def test_commands_are_made_small():
