@@ -68,16 +68,15 @@ class NetworkRunner:
     def __call__(self, x: Array, augment: bool = False, visualize: Observer | None = None) -> Array:
         import oneflow as torch
 
+        from models.tta import augmented
+
         on_cpu = isinstance(x, np.ndarray)
-        if on_cpu and self.fast and not augment and not visualize:
-            return self.fast(x)
+        if on_cpu and self.fast and not visualize:
+            stride, levels = int(self.model.stride.max()), self.model.detect.nl
+            return augmented(x, self.fast, stride, levels) if augment else self.fast(x)
         x = torch.from_numpy(np.ascontiguousarray(x)) if on_cpu else x
-        with torch.no_grad():
-            if on_cpu and self.fast and augment:
-                rows = self.model.augmented(x, lambda view: torch.from_numpy(self.fast(view.numpy())))
-            else:
-                with self.lock:
-                    rows = self.model(x, augment=augment, visualize=visualize)[0]
+        with torch.no_grad(), self.lock:
+            rows = self.model(x, augment=augment, visualize=visualize)[0]
             return rows.numpy() if on_cpu else rows.float()
 
     def with_maps(self, x: Array) -> tuple[Array, list[torch.Tensor]]:

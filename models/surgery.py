@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import TypeVar
 
+import cv2
 import numpy as np
 import oneflow as torch
 from oneflow import nn
 from oneflow.nn import functional as F
 
 from models.ops import Conv2d
+
+Array = TypeVar('Array', np.ndarray, torch.Tensor)
 
 
 def initialize_weights(model: nn.Module) -> None:
@@ -36,8 +40,10 @@ def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Conv2d:
     return fused.requires_grad_(False)
 
 
-def scale_img(img: torch.Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> torch.Tensor:
+def scale_img(img: Array, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> Array:
     """Resize pictures (b, c, h, w) by `ratio`, then fill up right and below with grey (0.447, the mean of ImageNet).
+
+    An array gives an array, a tensor a tensor, with the same numbers but for rounding.
 
     Args:
         same_shape: fill up to the old height and width (`ratio` <= 1).
@@ -49,6 +55,11 @@ def scale_img(img: torch.Tensor, ratio: float = 1.0, same_shape: bool = False, g
     scaled_h, scaled_w = int(h * ratio), int(w * ratio)
     if not same_shape:
         h, w = (math.ceil(side * ratio / gs) * gs for side in (h, w))
+    if isinstance(img, np.ndarray):
+        filled = np.full((*img.shape[:2], h, w), 0.447, np.float32)
+        for picture, place in zip(img.reshape(-1, *img.shape[2:]), filled.reshape(-1, h, w)):
+            place[:scaled_h, :scaled_w] = cv2.resize(np.ascontiguousarray(picture), (scaled_w, scaled_h))
+        return filled
     img = F.interpolate(img, size=(scaled_h, scaled_w), mode='bilinear', align_corners=False)
     return F.pad(img, (0, w - scaled_w, 0, h - scaled_h), value=0.447)
 

@@ -26,7 +26,8 @@ from models.head import Detect
 from models.parse import parse_model, read_config
 from models.profiling import LayerTimer, profile
 from models.summary import layer_table, model_info
-from models.surgery import fuse_conv_and_bn, initialize_weights, scale_img
+from models.surgery import fuse_conv_and_bn, initialize_weights
+from models.tta import augmented
 from utils.device import select_device
 from utils.errors import ConfigError, run_main
 from utils.options import option, parse_options
@@ -98,7 +99,8 @@ class Model(nn.Module):
             what Detect returns: raw maps in training mode, else (boxes, raw maps); with `augment` (boxes, None).
         """
         if augment:
-            return self.augmented(x, lambda view: self._forward_once(view)[0]), None
+            once, stride = lambda view: self._forward_once(view)[0], int(self.stride.max())
+            return augmented(x, once, stride, self.detect.nl), None
         if self.training and not profile and not visualize:
             maps = cpu_engine.forward(self, x)
             if maps is not None:
@@ -117,30 +119,6 @@ class Model(nn.Module):
             if visualize:
                 visualize(x, layer.type, layer.i)
         return x
-
-    def augmented(self, x: torch.Tensor, once: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """Test-time augmentation: three passes, the second over the mirror image, rows joined in that order.
-
-        Args:
-            once: one pass, pictures -> boxes (b, rows, 5 + nc); this model's own, or a faster one with its weights.
-        """
-        width = x.shape[3]
-        passes = []
-        for scale, mirror in ((1.0, False), (0.83, True), (0.67, False)):
-            view = scale_img(x.flip(3) if mirror else x, scale, gs=int(self.stride.max()))
-            passes.append(_unscale(once(view), scale, width if mirror else None))
-        return torch.cat(self._clip_augmented(passes), 1)
-
-    def _clip_augmented(self, passes: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Drop what each end is worst at: the coarsest level of the largest pass, the finest of the smallest one.
-
-        Level i of n from the coarsest has 4^i of every (1 + 4 + ... + 4^(n-1)) rows.
-        """
-        levels = self.detect.nl
-        cells = sum(4**i for i in range(levels))
-        coarsest = passes[0].shape[1] // cells
-        finest = passes[-1].shape[1] // cells * 4 ** (levels - 1)
-        return [passes[0][:, :-coarsest], *passes[1:-1], passes[-1][:, finest:]]
 
     def fuse(self) -> Model:
         """Fold the batch norms of Conv layers into their convolutions, in place: the same results, for inference only.
@@ -185,14 +163,6 @@ class Model(nn.Module):
 
 def _as_list(value: int | list[int]) -> list[int]:
     return value if isinstance(value, list) else [value]
-
-
-def _unscale(boxes: torch.Tensor, scale: float, mirror_width: int | None) -> torch.Tensor:
-    """Boxes (b, rows, 5 + nc) found in a scaled, perhaps mirrored picture, in the pixels of the original one."""
-    x, y, wh = (boxes[..., i:j] / scale for i, j in ((0, 1), (1, 2), (2, 4)))
-    if mirror_width is not None:
-        x = mirror_width - x
-    return torch.cat([x, y, wh, boxes[..., 4:]], -1)
 
 
 @dataclass

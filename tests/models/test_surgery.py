@@ -58,6 +58,14 @@ def test_scaled_pictures():
     assert same.sum() == pytest.approx(3 * (32 * 48 + 0.447 * (64 * 96 - 32 * 48)), rel=1e-5)
 
 
+@pytest.mark.parametrize('ratio', [0.83, 0.67, 1.5])
+def test_scaled_arrays_are_the_scaled_tensors(ratio):
+    pictures = np.random.default_rng(0).random((2, 3, 96, 128), np.float32)
+    for same_shape in (False, True)[: 1 + (ratio < 1)]:
+        wanted = scale_img(torch.tensor(pictures), ratio, same_shape, gs=32).numpy()
+        np.testing.assert_allclose(scale_img(pictures, ratio, same_shape, gs=32), wanted, atol=1e-5)
+
+
 def test_rows_of_a_class():
     model = Model(TINY)
     assert find_modules(model, common.C3) == [2, 7]
