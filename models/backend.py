@@ -61,7 +61,7 @@ class NetworkRunner:
         from models.cpu.inference import compile_model
 
         self.model, self.path = model.half() if fp16 else model, 'model'
-        self.names, self.stride = list(model.names), grid_size(model)
+        self.names, self.stride, self.coarsest = list(model.names), grid_size(model), int(model.stride.max())
         self.fast = compile_model(model, maps) if frozen and device.type == 'cpu' else None
         self.lock = threading.Lock()  # a network runs for one thread at a time: OneFlow promises nothing else
 
@@ -71,9 +71,10 @@ class NetworkRunner:
         from models.tta import augmented
 
         on_cpu = isinstance(x, np.ndarray)
+        if on_cpu and self.fast and augment:
+            return augmented(x, self.fast, self.coarsest, self.model.detect.nl)
         if on_cpu and self.fast and not visualize:
-            stride, levels = int(self.model.stride.max()), self.model.detect.nl
-            return augmented(x, self.fast, stride, levels) if augment else self.fast(x)
+            return self.fast(x)
         x = torch.from_numpy(np.ascontiguousarray(x)) if on_cpu else x
         with torch.no_grad(), self.lock:
             rows = self.model(x, augment=augment, visualize=visualize)[0]

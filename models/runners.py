@@ -11,6 +11,7 @@ import ast
 import importlib
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ MAX_METADATA = 1 << 20  # characters
 _DAMAGED = 'export it again'
 
 
-class Runner:
+class Runner(ABC):
     """An exported file, opened.
 
     Args:
@@ -75,9 +76,9 @@ class Runner:
             outputs = [np.concatenate(pieces)[: len(x)] for pieces in zip(*parts)]
         return _detections(outputs) if self.kind.endswith('-nms') else outputs[0].astype(np.float32, copy=False)
 
+    @abstractmethod
     def run(self, x: np.ndarray) -> list[np.ndarray]:
         """One run on a batch that fits: the outputs, rows first; or those named in NMS_OUTPUTS, in that order."""
-        raise NotImplementedError
 
 
 class OnnxRunner(Runner):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,8 +12,7 @@ from oneflow import nn
 from oneflow.nn import functional as F
 
 from models.ops import Conv2d
-
-Array = TypeVar('Array', np.ndarray, torch.Tensor)
+from utils.boxes import Array
 
 
 def initialize_weights(model: nn.Module) -> None:

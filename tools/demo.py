@@ -28,16 +28,22 @@ DEMO_HYP = {
 }  # fmt: skip
 
 
+def demo_hyp(epochs: int) -> dict:
+    """The hyper-parameters of a training of so many epochs."""
+    from utils.hyps import load_hyp
+
+    return load_hyp('hyp.scratch-low.yaml') | DEMO_HYP | {'warmup_epochs': epochs}
+
+
 def demo(folder: Path, training: dict, data: str = 'shapes.yaml', cfg: str = 'yolov5n.yaml') -> tuple[float, Path]:
     """Train, evaluate, detect below `folder`, which is emptied; returns mAP50 and the folder of annotated pictures."""
     import detect
     import train
     import val
     from utils.data.shapes import draw_unseen
-    from utils.hyps import load_hyp
 
     shutil.rmtree(folder, ignore_errors=True)
-    hyp = load_hyp('hyp.scratch-low.yaml') | DEMO_HYP | {'warmup_epochs': training['epochs']}
+    hyp = demo_hyp(training['epochs'])
     train.run(data=data, weights='', cfg=cfg, hyp=hyp, project=str(folder), name='train', **training)
     best = folder / 'train' / 'weights' / 'best.safetensors'
     (_, _, map50, *_), _, _ = val.run(

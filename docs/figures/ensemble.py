@@ -14,10 +14,9 @@ from docs.tools.numbers import write_numbers
 from models.autoshape import AutoShape
 from models.ensemble import Ensemble
 from models.summary import count_flops
-from tools.demo import DEMO_HYP, TRAINING
+from tools.demo import TRAINING, demo_hyp
 from utils.checkpoint import attempt_load
 from utils.data.shapes import draw_picture
-from utils.hyps import load_hyp
 from utils.paths import ROOT, read_yaml, write_yaml
 
 MEASURES = True  # four trainings, a quarter of an hour: again only when named
@@ -30,8 +29,8 @@ def trained(seed: int, width: float):
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder, 'network.yaml')
         write_yaml(network, read_yaml(ROOT / 'models/yolov5n.yaml') | {'width_multiple': width})
-        hyp = load_hyp('hyp.scratch-low.yaml') | DEMO_HYP | {'warmup_epochs': TRAINING['epochs']}
         options = TRAINING | {'noplots': True, 'loggers': ['csv'], 'project': folder, 'seed': seed}
+        hyp = demo_hyp(TRAINING['epochs'])
         train.run(data='shapes.yaml', weights='', cfg=str(network), hyp=hyp, **options)
         return attempt_load(Path(folder, 'exp/weights/best.safetensors'), 'cpu').eval()
 

@@ -12,6 +12,7 @@ import pytest
 
 from models.backend import Backend, DetectMultiBackend, load_backend, wrap
 from models.ensemble import Ensemble
+from models.yolo import Model
 from tests.models.exports import CONF, NAMES, pictures, plain_rows, save_small, small_model
 from utils.errors import UsageError, WeightsError
 from utils.nms import non_max_suppression
@@ -97,6 +98,16 @@ def test_input_sizes_are_whole_strides(exports):
     assert (backend.imgsz, backend.batch) == (None, None)
     assert [backend.input_size(size) for size in (64, [100], (64, 90))] == [[64, 64], [128, 128], [64, 96]]
     assert len(backend.predict(pictures(1, 3, 96, 32), conf_thres=CONF)) == 1
+
+
+@pytest.mark.parametrize('augment', [False, True])
+def test_a_run_outside_oneflow_asks_oneflow_for_nothing(exports, images, monkeypatch, augment):
+    """A number read from one of its tensors takes as long as a pass of yolov5n at 320."""
+    backend = load_backend(exports['checkpoint'], device='cpu')
+    x = backend.prepare(images)
+    wanted = backend(x, augment=augment)
+    monkeypatch.setattr(Model, 'stride', property(lambda model: pytest.fail('a tensor of OneFlow')))
+    np.testing.assert_array_equal(backend(x, augment=augment), wanted)
 
 
 def test_augment_and_visualize_are_for_checkpoints(exports, images):
