@@ -143,13 +143,16 @@ class Backend:
         Args:
             im: (b, 3, h, w) RGB in 0..1, an array or a tensor.
             augment: over three scales and a mirror image; only for checkpoints.
-            visualize: called as visualize(output, layer type, row) after every layer; only for checkpoints.
+            visualize: called as visualize(output, layer type, row) after every layer; only for checkpoints, and not
+                with `augment`.
 
         Returns:
             (b, rows, 5 + nc): xywh in pixels of `im`, objectness, class scores; a tensor of a checkpoint on a GPU,
             else an array.
             Files that suppress boxes themselves give what `suppress` gives.
         """
+        if augment and visualize:
+            raise UsageError('--visualize: draws one pass, and --augment has three', 'give one of the two')
         options = {'augment': augment, 'visualize': visualize} if augment or visualize else {}
         exported = [member.path for member in self.members if member.kind != 'oneflow']
         if options and exported:

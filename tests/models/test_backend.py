@@ -119,6 +119,8 @@ def test_augment_and_visualize_are_for_checkpoints(exports, images):
     seen = []
     backend(x, visualize=lambda out, kind, row: seen.append(row))
     assert seen == list(range(len(backend.model.model)))
+    with pytest.raises(UsageError, match='--visualize: draws one pass, and --augment has three'):
+        backend(x, augment=True, visualize=print)
     for option in ({'augment': True}, {'visualize': print}):
         with pytest.raises(UsageError, match=f'dynamic.onnx: an exported file can not --{next(iter(option))}'):
             load_backend(exports['dynamic'], 'cpu')(x, **option)
