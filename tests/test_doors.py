@@ -12,7 +12,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = {'train', 'val', 'detect', 'export', 'hubconf'}
 ROOMS = ('models', 'utils', 'benchmarks', 'tools', 'examples')
-LEAVES = {'utils.errors', 'utils.paths', 'utils.log', 'utils.cpu', 'utils.shared_arrays'}  # anyone may use these
+LEAVES = {
+    'utils.errors',
+    'utils.paths',
+    'utils.log',
+    'utils.cpu',
+    'utils.shared_arrays',
+    'utils.terminal',
+    'utils.text',
+}  # anyone may use these
 NETWORK_MAY_USE = LEAVES | {'utils.boxes', 'utils.nms', 'utils.imgsz'}
 # Around the network: what opens weights of any kind, and what takes anything like a picture and gives results.
 AROUND = {'models.backend', 'models.autoshape', 'models.detections'}

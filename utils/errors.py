@@ -20,6 +20,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from utils.terminal import showable_lines
+
+LONGEST_REPORT = 2000  # characters: a message may quote what a hostile file holds
+
 
 class UserError(Exception):
     """Something outside the program is wrong, and the user can mend it.
@@ -159,5 +163,5 @@ def run_main(main: Callable[[list[str] | None], object], argv: list[str] | None 
         if '--debug' in argv or os.environ.get('YOLO_DEBUG') == '1':
             traceback.print_exc()
     report, code = known
-    print(f'Error: {report}', file=sys.stderr)
+    print(f'Error: {showable_lines(report, LONGEST_REPORT)}', file=sys.stderr)
     return code

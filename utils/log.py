@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 
+from utils.terminal import showable_lines
+
 LOGGER = logging.getLogger('yolov5')
 
 _CODES = {
@@ -15,11 +17,18 @@ _CODES = {
 }  # fmt: skip
 
 
+class _Formatter(logging.Formatter):
+    """Escapes what file and class names could do to a terminal, so that no line ever fails to be written."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return showable_lines(super().format(record))
+
+
 def set_logging(verbose: bool = True) -> None:
     """Send the toolkit's messages to stderr as plain lines; called once by each script."""
     if not LOGGER.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter('%(message)s'))
+        handler.setFormatter(_Formatter('%(message)s'))
         LOGGER.addHandler(handler)
         LOGGER.propagate = False
     LOGGER.setLevel(logging.INFO if verbose else logging.ERROR)
