@@ -7,7 +7,7 @@ import pytest
 
 from utils.errors import DataError, run_main
 from utils.log import LOGGER, set_logging
-from utils.terminal import printable, showable_lines, shortened
+from utils.terminal import printable, shortened, showable_lines
 
 
 @pytest.mark.parametrize(
