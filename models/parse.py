@@ -17,6 +17,8 @@ from utils.errors import ConfigError
 from utils.imgsz import make_divisible
 from utils.log import LOGGER
 from utils.paths import MODEL_DIRS, find_file, read_yaml
+from utils.terminal import printable
+from utils.yaml_text import quoted
 
 LAYERS: dict[str, type[nn.Module]] = {
     'Conv': common.Conv,
@@ -108,7 +110,7 @@ def read_config(
     anchors = anchors if anchors is None or isinstance(anchors, list) else round(anchors)
     for key, value in (('nc', nc), ('anchors', anchors)):
         if value is not None and value != config.get(key):
-            LOGGER.info(f'{shown}: {key} is {config.get(key)}, using {value}')
+            LOGGER.info(f'{shown}: {key} is {quoted(config.get(key))}, using {quoted(value)}')
             config[key] = value
     _check_keys(config, shown)
     return config, name
@@ -120,13 +122,14 @@ def _check_keys(config: dict[str, Any], file: str) -> None:
             raise ConfigError(f'{file}: has no "{key}"', 'see models/yolov5s.yaml for a complete one')
     for key, kinds in (('nc', int), ('depth_multiple', (int, float)), ('width_multiple', (int, float))):
         if isinstance(config[key], bool) or not isinstance(config[key], kinds) or config[key] <= 0:
-            raise ConfigError(f'{file}: {key} is {config[key]!r}', 'it must be a positive number')
+            raise ConfigError(f'{file}: {key} is {quoted(config[key])}', 'it must be a positive number')
     anchors = config['anchors']
     levels = anchors if isinstance(anchors, list) else [[0, 0] * anchors] if isinstance(anchors, int) else None
     sizes = {len(level) if isinstance(level, list) else 0 for level in levels or [0]}
     if len(sizes) != 1 or not all(size and size % 2 == 0 for size in sizes):
         raise ConfigError(
-            f'{file}: anchors are {anchors!r}', 'give how many a level has, or per level as many pairs w, h in a list'
+            f'{file}: anchors are {quoted(anchors)}',
+            'give how many a level has, or per level as many pairs w, h in a list',
         )
 
 
@@ -168,20 +171,20 @@ def row_repeats(row: Row, d: dict[str, Any]) -> int:
 def _check_row(file: str, index: int, raw: Any) -> Row:
     shape = 'write [from, repeats, module, [arguments]]'
     if not isinstance(raw, list) or len(raw) != 4:
-        raise ConfigError(f'{file}: row {index} is {raw!r}', shape)
+        raise ConfigError(f'{file}: row {index} is {quoted(raw)}', shape)
     row = Row(file, index, *raw)
     if not isinstance(row.name, str) or row.name not in LAYERS:
         near = difflib.get_close_matches(str(row.name), LAYERS, 1)
         hint = f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(LAYERS)
-        raise ConfigError(f'{file}: row {index}: no layer is called {row.name!r}', hint)
+        raise ConfigError(f'{file}: row {index}: no layer is called {quoted(row.name)}', hint)
     if not isinstance(row.repeats, int) or row.repeats < 1:
-        raise row.error(f'repeats are {row.repeats!r}', 'write a whole number from 1')
+        raise row.error(f'repeats are {quoted(row.repeats)}', 'write a whole number from 1')
     if not isinstance(row.args, list):
-        raise row.error(f'arguments are {row.args!r}', 'write a list')
+        raise row.error(f'arguments are {quoted(row.args)}', 'write a list')
     first, last = -max(index, 1), max(index - 1, -1)
     for source in row.sources:
         if not isinstance(source, int) or not first <= source <= last:
-            raise row.error(f'takes its input from row {source!r}', 'it can only take -1 or an earlier row')
+            raise row.error(f'takes its input from row {quoted(source)}', 'it can only take -1 or an earlier row')
     if isinstance(row.source, list) and row.name not in JOINING:
         raise row.error('takes several inputs', f'only {", ".join(sorted(JOINING))} do')
     return row
@@ -215,13 +218,13 @@ def _value(row: Row, d: dict[str, Any], arg: Any) -> Any:
         return arg
     known = {'nc': d['nc'], 'anchors': d['anchors'], **WORDS}
     if arg not in known:
-        raise row.error(f'argument {arg!r} means nothing', f'use a number, a list, or one of {", ".join(known)}')
+        raise row.error(f'argument {quoted(arg)} means nothing', f'use a number, a list, or one of {", ".join(known)}')
     return known[arg]
 
 
 def _detect_args(row: Row, args: list[Any], widths: Sequence[int]) -> list[Any]:
     if len(args) != 2:
-        raise row.error(f'arguments are {row.args!r}', 'write [nc, anchors]')
+        raise row.error(f'arguments are {quoted(row.args)}', 'write [nc, anchors]')
     nc, anchors = args
     if isinstance(anchors, int):
         anchors = [list(range(anchors * 2))] * len(widths)  # placeholders: AutoAnchor finds better ones
@@ -241,7 +244,9 @@ def _build(row: Row, args: list[Any], repeats: int) -> nn.Module:
     try:
         return nn.Sequential(*(cls(*args) for _ in range(repeats))) if repeats > 1 else cls(*args)
     except (TypeError, ValueError, AssertionError, ArithmeticError, IndexError, RuntimeError) as problem:
-        raise row.error(f'can not be built with {row.args!r} ({problem})', 'check its arguments') from problem
+        raise row.error(
+            f'can not be built with {quoted(row.args)} ({printable(problem, 200)})', 'check its arguments'
+        ) from problem
 
 
 def _channels_out(name: str, args: list[Any], widths: Sequence[int]) -> int:

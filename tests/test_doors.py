@@ -20,6 +20,7 @@ LEAVES = {
     'utils.shared_arrays',
     'utils.terminal',
     'utils.text',
+    'utils.yaml_text',
 }  # anyone may use these
 NETWORK_MAY_USE = LEAVES | {'utils.boxes', 'utils.nms', 'utils.imgsz'}
 # Around the network: what opens weights of any kind, and what takes anything like a picture and gives results.

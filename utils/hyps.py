@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from utils.errors import ConfigError
 from utils.paths import HYP_DIRS, find_file, read_yaml
+from utils.terminal import printable
+from utils.yaml_text import quoted
 
 
 class Hyp(NamedTuple):
@@ -71,9 +74,9 @@ def load_hyp(file: str | Path | dict) -> dict[str, float]:
 
 def _check(name: str | Path, key: str, value: object) -> None:
     if key not in KEYS:
-        raise ConfigError(f'{name}: unknown hyper-parameter "{key}"', f'known are {", ".join(KEYS)}')
+        raise ConfigError(f'{name}: unknown hyper-parameter "{printable(key, 60)}"', f'known are {", ".join(KEYS)}')
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f'{name}: {key} is {value!r}, not a number', 'write it like 0.001 or 1.0e-3')
+        raise ConfigError(f'{name}: {key} is {quoted(value)}, not a number', 'write it like 0.001 or 1.0e-3')
     hyp = KEYS[key]
-    if not hyp.low <= value <= hyp.high:
-        raise ConfigError(f'{name}: {key} is {value}', f'it has to lie between {hyp.low:g} and {hyp.high:g}')
+    if not hyp.low <= value <= min(hyp.high, sys.float_info.max):
+        raise ConfigError(f'{name}: {key} is {quoted(value)}', f'it has to lie between {hyp.low:g} and {hyp.high:g}')

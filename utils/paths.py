@@ -16,6 +16,8 @@ from typing import IO, Any
 import yaml
 
 from utils.errors import ConfigError, UserError
+from utils.text import read_text
+from utils.yaml_text import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder of train.py
 DATA_DIRS = (ROOT / 'data',)
@@ -40,21 +42,16 @@ def find_file(
 
 
 def read_yaml(path: str | Path, error: type[UserError] = ConfigError) -> Any:
-    """A YAML file as plain data (safe loader; undecodable characters are dropped).
+    """A YAML file as plain data, see `utils.yaml_text`.
 
     Raises:
-        error: the file is missing or is not YAML; the message names the line.
+        error: the file is missing, is not UTF-8 or not YAML; the message names the line.
     """
-    path = Path(path)
     try:
-        return yaml.safe_load(path.read_text(encoding='utf-8', errors='ignore'))
+        text = read_text(path, error)
     except FileNotFoundError:
         raise error(f'{path}: no such file', 'check the path') from None
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, 'problem_mark', None)
-        where = f' line {mark.line + 1}' if mark else ''
-        what = getattr(problem, 'problem', None) or 'unreadable'
-        raise error(f'{path}{where}: not valid YAML ({what})', 'mend that line') from None
+    return parse_yaml(text, path, error)
 
 
 def write_yaml(path: str | Path, data: Any) -> None:

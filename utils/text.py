@@ -19,6 +19,11 @@ _MARKS = (
     (codecs.BOM_UTF32_LE, 'UTF-32'), (codecs.BOM_UTF32_BE, 'UTF-32'),
     (codecs.BOM_UTF16_LE, 'UTF-16'), (codecs.BOM_UTF16_BE, 'UTF-16'),
 )  # fmt: skip
+# The same without a mark: wider ones first, since much of them reads as the narrower.
+_WIDE = (('utf-32-le', 'UTF-32'), ('utf-32-be', 'UTF-32'), ('utf-16-le', 'UTF-16'), ('utf-16-be', 'UTF-16'))
+_CONTROL = re.compile(rb'[\x00-\x08\x0e-\x1a\x1c-\x1f]')  # no text in a single- or double-byte encoding has these
+_SAMPLE = 1000  # bytes from the beginning that tell what a file is
+BINARY = 'binary data'
 _PADDING = b'\x00\x1a'  # what DOS programs (Ctrl-Z) and disk blocks (NUL) leave behind a text
 
 
@@ -44,21 +49,41 @@ def decode_text(data: bytes, name: str | Path, error: type[UserError] = DataErro
     Raises:
         error: it is not UTF-8.
     """
-    encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), '')
-    data = data.rstrip(_PADDING) if not encoding else data
-    if not encoding:
-        try:
-            # Among the first characters NULs mean two or four bytes each: no text in UTF-8 has one.
-            encoding = 'UTF-16' if b'\x00' in data[:1000] else ''
-            text = data.decode('utf-8-sig', 'surrogateescape' if names else 'strict')
-        except UnicodeDecodeError:
-            encoding = encoding or _guess(data)
+    encoding = foreign_encoding(data, names)
+    if encoding == BINARY:
+        raise error(f'{name}: not text but {BINARY}', 'give a text file, in UTF-8')
     if encoding:
         converted = f'iconv -f {encoding} -t UTF-8 {printable(name)} > new.txt'
         raise error(
             f'{name}: not UTF-8 text but, as it seems, {encoding}', f'save it as UTF-8, for example by {converted}'
         )
-    return text
+    return data.rstrip(_PADDING).decode('utf-8-sig', 'surrogateescape' if names else 'strict')
+
+
+def foreign_encoding(data: bytes, names: bool = False) -> str:
+    """What a file seems to hold that is not text in UTF-8: an encoding, or `BINARY`; '' for text in UTF-8.
+
+    Args:
+        data, names: as for `decode_text`.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return encoding
+    data = data.rstrip(_PADDING)
+    if b'\x00' in data[:_SAMPLE]:  # text in UTF-8 has none
+        return next((encoding for codec, encoding in _WIDE if _reads_as(data[:_SAMPLE], codec)), BINARY)
+    try:
+        data.decode('utf-8', 'surrogateescape' if names else 'strict')
+    except UnicodeDecodeError:
+        return BINARY if _CONTROL.search(data[:_SAMPLE]) else _guess(data)
+    return ''
+
+
+def _reads_as(data: bytes, codec: str) -> bool:
+    """Whether the beginning of a file is text in an encoding of two or four bytes a character."""
+    text = data.decode(codec, 'replace').removesuffix('\ufffd')  # the last character may be cut
+    readable = text and all(c != '\ufffd' and (c.isprintable() or c in '\t\r\n') for c in text)
+    return bool(readable) and data.count(0) > len(data) / 5
 
 
 def _guess(data: bytes) -> str:

@@ -27,6 +27,8 @@ def test_a_shipped_file_by_bare_name():
         ('lr0: true', 'not a number'),
         ('mosaic: 2', 'between 0 and 1'),
         ('lr0: .nan', 'lr0 is nan'),
+        ('lr0: .inf', 'lr0 is inf'),
+        (f'lr0: [{", ".join("x" * 999)}]', r"^.{,150}lr0 is \['x', 'x', .{,99} not a number"),
         ('- 1', 'not a list of'),
     ],
 )

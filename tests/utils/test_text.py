@@ -6,7 +6,7 @@ import os
 import pytest
 
 from utils.errors import ConfigError, DataError
-from utils.text import decode_text, read_text
+from utils.text import decode_text, foreign_encoding, read_text
 
 CHINESE = 'names: [猫, 自行车, 交通灯]\n'
 
@@ -38,3 +38,26 @@ def test_a_list_keeps_names_of_any_bytes(tmp_path):
     assert read_text(tmp_path / 'list.txt', names=True) == os.fsdecode(name) + '\n'
     with pytest.raises(DataError, match='UTF-16'):
         decode_text('a.jpg\n'.encode('utf-16'), 'list.txt', names=True)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'PK\x03\x04\x14\x00\x00\x00\x08\x00' + bytes(range(200)),
+        b'\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x02\x80\x00\x00\x01\xe0\x08\x02',
+        bytes(range(256)),
+        b'\x01\x02\xff\xfe\xff',
+        b'0 .5\x00 .5 .1 .1',
+    ],
+)
+def test_a_binary_file_is_called_binary(data):
+    with pytest.raises(DataError, match=r'^a.yaml: not text but binary data\. Give a text file, in UTF-8$'):
+        decode_text(data, 'a.yaml')
+
+
+@pytest.mark.parametrize('encoding', ['utf-16-le', 'utf-16-be', 'utf-32-le', 'utf-32-be'])
+def test_wide_text_without_a_mark(encoding):
+    want = encoding[:6].upper()
+    assert foreign_encoding((CHINESE * 100).encode(encoding)) == want
+    assert foreign_encoding('0 .5 .5 .1 .1\n'.encode(encoding)) == want
+    assert foreign_encoding(CHINESE.encode()) == ''
