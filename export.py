@@ -319,7 +319,7 @@ def training(job: Job) -> dict[str, Any]:
 def about(job: Job) -> dict[str, Any]:
     """What metadata.yaml tells."""
     sizes = {'imgsz': list(job.size), 'batch': job.opt.batch_size, 'dynamic': job.opt.dynamic, 'half': job.opt.half}
-    return {'stride': int(job.model.stride.max()), 'names': list(job.model.names), **sizes, **training(job)}
+    return {'stride': job.model.largest_stride, 'names': list(job.model.names), **sizes, **training(job)}
 
 
 def library(name: str) -> Any:

@@ -61,7 +61,7 @@ class NetworkRunner:
         from models.cpu.inference import compile_model
 
         self.model, self.path = model.half() if fp16 else model, 'model'
-        self.names, self.stride, self.coarsest = list(model.names), grid_size(model), int(model.stride.max())
+        self.names, self.stride = list(model.names), grid_size(model)
         self.fast = compile_model(model, maps) if frozen and device.type == 'cpu' else None
         self.lock = threading.Lock()  # a network runs for one thread at a time: OneFlow promises nothing else
 
@@ -72,7 +72,7 @@ class NetworkRunner:
 
         on_cpu = isinstance(x, np.ndarray)
         if on_cpu and self.fast and augment:
-            return augmented(x, self.fast, self.coarsest, self.model.detect.nl)
+            return augmented(x, self.fast, self.model.largest_stride, self.model.detect.nl)
         if on_cpu and self.fast and not visualize:
             return self.fast(x)
         x = torch.from_numpy(np.ascontiguousarray(x)) if on_cpu else x

@@ -49,5 +49,9 @@ class Ensemble(nn.ModuleList):
 
     @property
     def stride(self) -> torch.Tensor:
-        """The strides of the model with the largest: pictures have to be multiples of that."""
+        """The strides of the model with the largest."""
         return max((model.stride for model in self), key=lambda stride: float(stride.max()))
+
+    @property
+    def largest_stride(self) -> int:
+        return max(model.largest_stride for model in self)

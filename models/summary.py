@@ -7,6 +7,8 @@ from pathlib import Path
 import oneflow as torch
 from oneflow import nn
 
+from utils.imgsz import grid_size
+
 _COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.Upsample)
 
 
@@ -53,9 +55,9 @@ def _parameter_table(model: nn.Module) -> str:
 def count_flops(model: nn.Module, img_size: int | list[int] = 640) -> float:
     """GFLOPs of one forward pass over a picture of `img_size` (or height, width), two per multiply-add.
 
-    Counted over a picture as small as the largest stride and scaled up by the area.
+    Counted over an image as small as the largest stride (32 at least) and scaled up by the area.
     """
-    stride = max(int(model.stride.max()), 32) if hasattr(model, 'stride') else 32
+    stride = grid_size(model) if hasattr(model, 'largest_stride') else 32
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     first = next(model.parameters())
     picture = torch.zeros(1, first.shape[1], stride, stride, device=first.device, dtype=first.dtype)

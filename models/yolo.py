@@ -49,6 +49,8 @@ class Model(nn.Module):
         save: rows whose output a later row needs.
         yaml: the description, with the `nc`, `ch` and `anchors` that were used; yaml_file: its file name or ''.
         names: class names, numbers until they are set.
+        largest_stride: pixels of the coarsest cell of any row, which need not go to the head; images' sides have to be
+            multiples of it.
 
     Raises:
         ConfigError: the description is wrong.
@@ -66,7 +68,7 @@ class Model(nn.Module):
         self.model, self.save = parse_model(self.yaml, [self.yaml['ch']], self.yaml_file or 'model description')
         self.names = [str(i) for i in range(self.yaml['nc'])]
         initialize_weights(self)
-        strides = self._measure_strides()
+        strides, self.largest_stride = self._measure_strides()
         if isinstance(self.detect, Detect):
             self.detect.set_strides(strides)
             self.detect.initialize_biases()
@@ -99,8 +101,7 @@ class Model(nn.Module):
             what Detect returns: raw maps in training mode, else (boxes, raw maps); with `augment` (boxes, None).
         """
         if augment:
-            once, stride = lambda view: self._forward_once(view)[0], int(self.stride.max())
-            return augmented(x, once, stride, self.detect.nl), None
+            return augmented(x, lambda view: self._forward_once(view)[0], self.largest_stride, self.detect.nl), None
         if self.training and not profile and not visualize:
             maps = cpu_engine.forward(self, x)
             if maps is not None:
@@ -134,20 +135,24 @@ class Model(nn.Module):
         """The summary line; with `verbose` a table of parameters before it."""
         return model_info(self, verbose, img_size)
 
-    def _measure_strides(self) -> list[float]:
-        """Run an empty picture through and see what each level makes of its height. Leaves no trace in the model.
+    def _measure_strides(self) -> tuple[list[float], int]:
+        """Run an empty picture through and see what each level, and the coarsest row, makes of its height.
+
+        Leaves no trace in the model. Rows that give one pixel (global pooling) or no even share (padding) don't count.
 
         Raises:
             ConfigError: the rows do not fit together.
         """
         size, done = 256, []
+
+        def observe(x: object, _type: str, _row: int) -> None:
+            done.append(x.shape[2] if isinstance(x, torch.Tensor) and x.ndim == 4 else 0)
+
         self.eval()
         self.detect.train()  # raw maps: decoding needs the strides
         try:
             with torch.no_grad():
-                maps = self._forward_once(
-                    torch.zeros(1, self.yaml['ch'], size, size), visualize=lambda _x, _type, row: done.append(row)
-                )
+                maps = self._forward_once(torch.zeros(1, self.yaml['ch'], size, size), visualize=observe)
             heights = [level.shape[2] for level in maps] if isinstance(self.detect, Detect) else []
         except Exception as problem:
             layer = self.model[len(done)]
@@ -158,7 +163,9 @@ class Model(nn.Module):
                 'check its sources and the strides before it',
             ) from problem
         self.train()
-        return [size / height for height in heights]
+        strides = [size / height for height in heights]
+        rows = [size // height for height in done if height > 1 and size % height == 0]
+        return strides, max(*map(int, strides), *rows, 1)
 
 
 def _as_list(value: int | list[int]) -> list[int]:

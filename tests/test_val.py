@@ -51,7 +51,7 @@ class Oracle(nn.Module):
 
     def __init__(self, batches: list, nc: int = 2, miss: bool = False, wrong: bool = False) -> None:
         super().__init__()
-        self.names, self.stride, self.nc = ['cell', 'star'][:nc], torch.tensor([8.0, 32.0]), nc
+        self.names, self.largest_stride, self.nc = ['cell', 'star'][:nc], 32, nc
         self.weight = nn.Parameter(torch.zeros(1))
         self.batches, self.miss, self.wrong = batches, miss, wrong
         self.calls: list[bool] = []

@@ -44,8 +44,8 @@ def check_img_size(imgsz: int | Sequence[int], s: int = 32, floor: int = 0) -> i
 
 
 def grid_size(model: Model) -> int:
-    """What image sides have to be a multiple of: the model's largest stride, at least 32."""
-    return max(int(model.stride.max()), 32)
+    """What image sides have to be a multiple of: the largest stride in the network, at least 32."""
+    return max(model.largest_stride, 32)
 
 
 def rescale(images: torch.Tensor, imgsz: int, stride: int, seed: Sequence[int]) -> torch.Tensor:

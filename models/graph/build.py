@@ -69,7 +69,7 @@ def build_onnx(
     for i, raw in enumerate(g.maps if maps else ()):
         g.output(raw, f'map{i}', ('batch', 'channels', f'height{i}', f'width{i}'), g.dtype)
     about = {
-        'stride': int(model.stride.max()),
+        'stride': model.largest_stride,
         'names': list(model.names),
         'imgsz': list(imgsz),
         'batch': batch,

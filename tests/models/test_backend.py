@@ -12,8 +12,10 @@ import pytest
 
 from models.backend import Backend, DetectMultiBackend, load_backend, wrap
 from models.ensemble import Ensemble
+from models.graph.build import build_onnx
 from models.yolo import Model
 from tests.models.exports import CONF, NAMES, pictures, plain_rows, save_small, small_model
+from tests.models.tiny import deep
 from utils.errors import UsageError, WeightsError
 from utils.nms import non_max_suppression
 
@@ -46,6 +48,18 @@ def test_every_kind_finds_the_same(exports, images, name):
     fewer = [rows[np.isin(rows[:, 5], [0, 2]) & (rows[:, 4] > 0.62)][:3] for rows in wanted]
     found = backend.predict(images, conf_thres=0.62, classes=[0, 2], max_det=3)
     close(found, fewer)
+
+
+def test_images_are_multiples_of_the_largest_stride_of_any_row(tmp_path):
+    """Which a head may not reach; an export says it, too."""
+    model = Model(deep(3)).eval()
+    model.names = NAMES
+    file = tmp_path / 'deep.onnx'
+    onnx.save(build_onnx(model, (64, 64), dynamic=True), str(file))
+    for weights in (save_small(tmp_path / 'deep.safetensors', model), file):
+        backend = load_backend(weights, 'cpu')
+        assert (backend.stride, backend.input_size([64, 100])) == (64, [64, 128])
+    assert Ensemble([model, small_model()]).largest_stride == 64
 
 
 def test_opencv_finds_the_same(exports, images):

@@ -11,10 +11,11 @@ import numpy as np
 import oneflow as torch
 import pytest
 
+from models.backend import wrap
 from models.yolo import Model, main
-from tests.models.tiny import TINY
+from tests.models.tiny import TINY, deep
 from utils.errors import ConfigError
-from utils.paths import ROOT, write_yaml
+from utils.paths import ROOT, read_yaml, write_yaml
 
 
 @pytest.fixture
@@ -101,6 +102,27 @@ def test_augmented_boxes_are_in_pixels_of_the_picture(model):
     boxes = model(torch.zeros(1, 3, 64, 64), augment=True)[0].detach().numpy()[0]
     assert boxes[:, :2].min() > -8
     assert boxes[:, :2].max() < 64 + 16  # the padding right and below is seen too
+
+
+@pytest.mark.parametrize(('halvings', 'largest'), [(0, 8), (1, 16), (3, 64)])
+def test_augmented_images_are_multiples_of_the_largest_stride_of_any_row(halvings, largest):
+    """As in yolov5-p34, whose head ends at stride 16 while its backbone goes to 32."""
+    network = Model(deep(halvings)).eval()
+    assert (network.stride.tolist(), network.largest_stride) == ([4, 8], largest)
+    images = np.random.default_rng(0).random((1, 3, 64, 128), np.float32)
+    with torch.no_grad():
+        boxes = network(torch.tensor(images), augment=True)[0].numpy()
+    np.testing.assert_allclose(wrap(network, frozen=True)(images, augment=True), boxes, atol=0.05)
+
+
+def test_p34_augmented():
+    config = read_yaml(ROOT / 'models/hub/yolov5-p34.yaml') | {'width_multiple': 0.125, 'nc': 2}
+    network = Model(config).eval()
+    assert network.largest_stride == 32
+    boxes = network(torch.zeros(1, 3, 96, 160), augment=True)[0]
+    # 96 x 160, 96 x 160 (79.7 x 132.8 filled up) and 96 x 128 (64.3 x 107.2), less the levels that are left out
+    cells = [12 * 20, 12 * 20 + 6 * 10, 6 * 8]
+    assert tuple(boxes.shape) == (1, 3 * sum(cells), 7)
 
 
 def test_observer_sees_every_layer(model, pictures):

@@ -23,3 +23,20 @@ TINY: dict[str, Any] = {
         [[7, 4], 1, 'Detect', ['nc', 'anchors']],
     ],
 }
+
+
+def deep(halvings: int) -> dict[str, Any]:
+    """TINY (strides 4 and 8) with rows below its head's levels, as yolov5-p34 has them: each halves the map again."""
+    down = [[-1, 1, 'Conv', [64, 3, 2]]] * halvings
+    up = []
+    for row in reversed(range(4, 4 + halvings)):
+        up += [[-1, 1, 'nn.Upsample', ['None', 2, 'nearest']], [[-1, row], 1, 'Concat', [1]], [-1, 1, 'Conv', [64]]]
+    end = 4 + 4 * halvings
+    head = [
+        *up,
+        [-1, 1, 'nn.Upsample', ['None', 2, 'nearest']],
+        [[-1, 2], 1, 'Concat', [1]],
+        [-1, 1, 'C3', [64, False]],
+        [[end + 3, end], 1, 'Detect', ['nc', 'anchors']],
+    ]
+    return TINY | {'backbone': [*TINY['backbone'], *down], 'head': head}

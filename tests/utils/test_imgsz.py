@@ -49,6 +49,6 @@ def test_rescale():
     assert rescale(torch.full((1, 1, 64, 64), 0.5), 64, 32, (0, 1)).numpy() == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(('strides', 'grid'), [((8, 16, 32), 32), ((8, 16, 32, 64), 64), ((8, 16), 32)])
-def test_grid_size(strides, grid):
-    assert grid_size(SimpleNamespace(stride=torch.tensor(list(map(float, strides))))) == grid
+@pytest.mark.parametrize(('largest', 'grid'), [(32, 32), (64, 64), (16, 32)])
+def test_grid_size(largest, grid):
+    assert grid_size(SimpleNamespace(largest_stride=largest)) == grid
