@@ -127,8 +127,13 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 def locked(path: str | Path) -> Iterator[None]:
     """Have a folder, made if it is missing, for one process at a time; the others wait for their turn."""
     while True:
-        Path(path).mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDONLY)
+        # Whoever had it before may remove it at any moment: between mkdir's two looks, and before it is opened.
+        with suppress(FileExistsError):
+            Path(path).mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_at(path, handle):
