@@ -337,7 +337,7 @@ def draw(job: Job, im0: np.ndarray, detections: np.ndarray) -> np.ndarray:
 
 def show_and_save(job: Job, shot: Shot, drawn: np.ndarray, videos: VideoSink) -> None:
     """Put an annotated picture or frame on the screen and into the run's folder, as far as it is wanted."""
-    from utils.data.images import write_picture
+    from utils.data.images import write_image
     from utils.data.sinks import show
 
     if job.opt.view_img:
@@ -347,7 +347,7 @@ def show_and_save(job: Job, shot: Shot, drawn: np.ndarray, videos: VideoSink) ->
     if shot.fps:  # a frame
         videos.write(job.folder / f'{shot.stem}.mp4', drawn, shot.fps, shot.seconds)
     else:
-        write_picture(job.folder / f'{shot.stem}{Path(shot.path).suffix}', drawn)
+        write_image(job.folder / f'{shot.stem}{Path(shot.path).suffix}', drawn)
 
 
 # After ------------------------------------------------------------------------------------------------------------

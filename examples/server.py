@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from utils.data.images import open_with_pillow
 from utils.errors import ResourceError, UserError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, set_logging
 from utils.options import option, parse_options
@@ -193,7 +194,7 @@ class Handler(BaseHTTPRequestHandler):
 def open_picture(body: bytes, max_pixels: int) -> Image.Image:
     """The picture of a request: its header is read, nothing is decoded yet."""
     try:
-        image = Image.open(io.BytesIO(body), formats=FORMATS)
+        image = open_with_pillow(io.BytesIO(body), FORMATS)
     except Image.DecompressionBombError:
         raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f'more than {max_pixels:,} pixels') from None
     except Exception:  # what Pillow raises on damaged files is of any kind

@@ -17,7 +17,9 @@ from PIL import Image
 from models.backend import Backend, wrap
 from models.detections import Detections
 from utils.boxes import scale_coords
-from utils.data.images import BadPicture, check_image, read_image, to_rgb
+from utils.data.bit_depth import ImageNotes
+from utils.data.image_check import load_image
+from utils.data.images import from_array, from_pil
 from utils.data.letterbox import letterbox
 from utils.downloads import is_url, safe_download, url2file
 from utils.errors import DataError, UsageError
@@ -55,6 +57,7 @@ class AutoShape:
 
     def __init__(self, model: Any) -> None:
         self.backend: Backend = wrap(model)
+        self.notes = ImageNotes(at_once=True)
 
     @property
     def names(self) -> list[str]:
@@ -77,8 +80,9 @@ class AutoShape:
         """Detect.
 
         Args:
-            ims: a picture or a list of them. Paths and http(s) addresses; PIL images; uint8 arrays or tensors RGB,
-                (h, w, 3) or (3, h, w), grey and RGBA too. Or a float tensor (b, 3, h, w) in 0..1, for the network.
+            ims: a picture or a list of them. Paths and http(s) addresses; PIL images; arrays or tensors RGB,
+                (h, w, 3) or (3, h, w), grey and RGBA too: uint8, floats in 0..1 or 0..255, and others, see
+                `utils.data.bit_depth.to_8_bits`. Or a float tensor (b, 3, h, w) in 0..1, for the network.
             size: pixels of the longer side that the network sees, or (height, width).
             augment: over three scales and a mirror image.
             profile: print the time of every layer first.
@@ -94,7 +98,7 @@ class AutoShape:
         from utils.device import time_sync
 
         clock = [time_sync()]
-        pictures, files = read_pictures(ims)
+        pictures, files = read_pictures(ims, self.notes)
         x = self.backend.prepare(self._stacked(pictures, size))
         clock.append(time_sync())
         if profile:
@@ -174,21 +178,22 @@ def _is_network_input(ims: Any) -> bool:
     return getattr(ims, 'ndim', 0) == 4 and not isinstance(ims, np.ndarray) and ims.is_floating_point()
 
 
-def read_pictures(ims: Any) -> tuple[list[np.ndarray], list[str]]:
+def read_pictures(ims: Any, notes: ImageNotes | None = None) -> tuple[list[np.ndarray], list[str]]:
     """One picture or a list of them, as for `AutoShape`: (h, w, 3) uint8 RGB, and file names for their results."""
     several = isinstance(ims, (list, tuple)) or getattr(ims, 'ndim', 0) == 4
-    read = [read_picture(im, i) for i, im in enumerate(ims if several else [ims])]
+    read = [read_picture(im, i, notes) for i, im in enumerate(ims if several else [ims])]
     if not read:
         raise DataError('no pictures given')
     pictures, files = zip(*read)
     return list(pictures), list(files)
 
 
-def read_picture(source: Any, number: int = 0) -> tuple[np.ndarray, str]:
+def read_picture(source: Any, number: int = 0, notes: ImageNotes | None = None) -> tuple[np.ndarray, str]:
     """A picture as (h, w, 3) uint8 RGB, and a file name for results: its own as .jpg, or image<number>.jpg.
 
     Args:
         source: as for `AutoShape`, one picture.
+        notes: gets what is to be said about its conversion to 8 bits.
 
     Raises:
         DataError: it can't be read, or is no picture.
@@ -196,53 +201,29 @@ def read_picture(source: Any, number: int = 0) -> tuple[np.ndarray, str]:
     name = f'image{number}'
     if isinstance(source, (str, os.PathLike)):
         name = url2file(str(source)) if is_url(source) else os.fspath(source)
-        im = _download(str(source)) if is_url(source) else _read(source)
+        bgr = _download(str(source), notes) if is_url(source) else load_image(source, notes)
+        im = np.ascontiguousarray(bgr[..., ::-1])
     elif isinstance(source, Image.Image):
         name = getattr(source, 'filename', '') or name
-        im = _from_pil(source, name)
+        im = from_pil(source, name, notes)
     else:
-        im = _from_array(source, name)
+        im = from_array(_as_array(source, name), name, notes)
     return im, Path(name).with_suffix('.jpg').name
 
 
-def _read(path: str | os.PathLike) -> np.ndarray:
-    import cv2
-
-    try:
-        check_image(path)  # refuses what is cut off, where OpenCV would fill it with grey
-        return np.ascontiguousarray(read_image(path)[..., ::-1])
-    except BadPicture as problem:
-        raise DataError(f'{path}: {problem}') from None
-    except (cv2.error, MemoryError):
-        raise DataError(f'{path}: too large a picture', 'scale it down or cut it') from None
-
-
-def _download(url: str) -> np.ndarray:
+def _download(url: str, notes: ImageNotes | None) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         file = safe_download(Path(folder, url2file(url)), url, max_bytes=MAX_DOWNLOAD, error_msg='check the address')
         try:
-            return _read(file)
+            return load_image(file, notes)
         except DataError as problem:
             raise DataError(problem.message.replace(str(file), url), problem.mend) from None
 
 
-def _from_pil(image: Image.Image, name: str) -> np.ndarray:
-    try:
-        return to_rgb(image)
-    except Exception as problem:  # it is decoded only now, and what Pillow raises on damaged files is of any kind
-        raise DataError(f'{name}: unreadable picture ({problem})') from None
-
-
-def _from_array(source: Any, name: str) -> np.ndarray:
-    """An array or tensor, grey, RGB or RGBA, channels first or last."""
-    im = source if isinstance(source, np.ndarray) else source.cpu().numpy() if hasattr(source, 'cpu') else None
-    if im is None:
-        raise DataError(f'{name}: a {type(source).__name__} is no picture', 'give a path, PIL image, array or tensor')
-    if im.dtype != np.uint8:
-        raise DataError(f'{name}: an array of {im.dtype}, not of uint8', 'give pixels as 0 to 255')
-    if im.ndim == 3 and im.shape[0] < 5:
-        im = im.transpose(1, 2, 0)
-    im = im[..., None] if im.ndim == 2 else im
-    if im.ndim != 3 or im.shape[2] not in (1, 3, 4) or not im.size:
-        raise DataError(f'{name}: an array of shape {source.shape} is no picture', 'give (h, w, 3) RGB')
-    return np.ascontiguousarray(im.repeat(3, 2) if im.shape[2] == 1 else im[..., :3])
+def _as_array(source: Any, name: str) -> np.ndarray:
+    """An array or tensor as an array."""
+    if isinstance(source, np.ndarray):
+        return source
+    if hasattr(source, 'cpu'):
+        return source.cpu().numpy()
+    raise DataError(f'{name}: a {type(source).__name__} is no picture', 'give a path, PIL image, array or tensor')

@@ -137,11 +137,11 @@ class Detections:
         Returns:
             The folder.
         """
-        from utils.data.images import write_picture
+        from utils.data.images import write_image
 
         folder = _folder(save_dir)
         for file, im in zip(map(Distinct(), self.files), self._drawn(labels)):
-            write_picture(folder / file, im[..., ::-1])
+            write_image(folder / file, im[..., ::-1])
         LOGGER.info(f'Saved {self.n} image{"s" if self.n > 1 else ""} to {folder}')
         return folder
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from utils.boxes import clip_coords, xywh2xyxy, xyxy2xywh
-from utils.data.images import write_picture
+from utils.data.images import write_image
 from utils.fonts import find_font
 from utils.paths import increment_path
 
@@ -191,5 +191,5 @@ def save_one_box(
     if save:
         file = Path(file).with_suffix('.jpg')
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(increment_path(file), crop)
+        write_image(increment_path(file), crop)
     return crop if BGR else crop[..., ::-1]

@@ -71,7 +71,7 @@ def sample_picture(data: str | Path) -> tuple[str, np.ndarray]:
     Raises:
         DataError: no such data set YAML, or its picture can't be read.
     """
-    from utils.data.images import read_image
+    from utils.data.image_check import load_image
     from utils.data.labels import list_images
     from utils.data.shapes import draw_picture
     from utils.data.yaml import load_data
@@ -82,7 +82,7 @@ def sample_picture(data: str | Path) -> tuple[str, np.ndarray]:
     except DataError:  # an empty folder: then there is none
         files = []
     if files:
-        return str(files[0]), read_image(files[0])
+        return str(files[0]), load_image(files[0])
     return 'a drawn picture', draw_picture(np.random.default_rng(0), 640)[0]
 
 

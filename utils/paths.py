@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import itertools
 import os
 import re
@@ -22,6 +23,7 @@ from utils.yaml_text import parse_yaml
 ROOT = Path(__file__).resolve().parents[1]  # the folder of train.py
 DATA_DIRS = (ROOT / 'data',)
 HYP_DIRS = (ROOT / 'data' / 'hyps',)
+LONGEST_NAME = 255  # bytes that Linux's file systems take
 MODEL_DIRS = (ROOT / 'models', ROOT / 'models' / 'hub')
 
 
@@ -69,7 +71,7 @@ def atomic_write(path: str | Path, mode: str = 'wb') -> Iterator[IO]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:12]}.tmp')
+    temporary = path.with_name(fit_name(f'.{path.name}.{uuid.uuid4().hex[:12]}.tmp'))
     try:
         with open(temporary, mode.replace('w', 'x'), **({} if 'b' in mode else {'encoding': 'utf-8'})) as f:
             yield f
@@ -111,7 +113,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     A folder that is already at `path` is removed only then. One caller at a time.
     """
     path = Path(path)
-    partial = path.with_name(f'.{path.name}.partial')
+    partial = path.with_name(fit_name(f'.{path.name}.partial'))
     shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
     partial.mkdir(parents=True)
     try:
@@ -149,6 +151,23 @@ def _is_at(path: str | Path, handle: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(handle))
     except FileNotFoundError:
         return False
+
+
+def fit_name(name: str, limit: int = LONGEST_NAME) -> str:
+    """A file's name in at most `limit` bytes: a longer one is cut before its suffix and gets a digest of the whole.
+
+    So two long names stay two. What is cut are whole characters; `os.fsdecode` names of any bytes will do.
+
+    'aaa...aaa.jpg' (260 bytes) -> 'aaa...aa~0f3c5e7a.jpg' (255 bytes)
+    """
+    data = os.fsencode(name)
+    if len(data) <= limit:
+        return name
+    stem, suffix = os.path.splitext(name)
+    tail = f'~{hashlib.sha256(data).hexdigest()[:8]}{suffix if len(os.fsencode(suffix)) <= 16 else ""}'
+    while len(os.fsencode(stem + tail)) > limit:
+        stem = stem[:-1]
+    return stem + tail
 
 
 def folder_name(name: str) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data import cache as label_cache
-from utils.data.images import BadPicture, check_image, is_image
+from utils.data.image_check import BadImage, check_image
+from utils.data.images import is_image
 from utils.data.labelset import BACKGROUND, LEFT_OUT, REMOVED, LabelSet, Problem
 from utils.data.parse import parse_labels
 from utils.data.report import problem_table, summary
@@ -199,8 +200,8 @@ def _verify(job: tuple[str, str, int | None]) -> Checked:
 def verify_image_label(image: str, file: str, nc: int | None = None) -> Checked:
     """Check one picture and its label file; a picture without one, or with an empty one, is background."""
     try:
-        shape = check_image(image)
-    except BadPicture as bad:
+        shape = check_image(image).size
+    except BadImage as bad:
         return _left_out([Problem(image, 0, 'picture', str(bad), LEFT_OUT)])
     try:
         text = Path(file).read_bytes().decode('utf-8-sig', errors='replace')

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from utils.data.images import encode_image
 from utils.errors import DataError
 from utils.paths import atomic_folder, locked, read_yaml, write_file, write_yaml
 
@@ -81,7 +82,7 @@ def _write_split(folder: Path, split: str, count: int, size: int, seed: int) -> 
 
 
 def _encoded(image: np.ndarray) -> bytes:
-    return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    return encode_image(image, '.jpg', 'a drawn picture', (cv2.IMWRITE_JPEG_QUALITY, 92))
 
 
 def _random(seed: int, split: str, i: int) -> np.random.Generator:

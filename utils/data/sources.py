@@ -10,7 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.data.images import IMG_FORMATS, BadPicture, check_image, read_image
+from utils.data.bit_depth import ImageNotes
+from utils.data.image_check import load_image
+from utils.data.images import IMG_FORMATS
 from utils.data.letterbox import letterbox
 from utils.data.streams import LoadStreams, is_stream, list_lines
 from utils.data.video import breaks_off, frame_count, frame_rate, next_frame, open_capture
@@ -63,6 +65,7 @@ class LoadImages:
         self.frame = 0  # number of the current frame, from 1; 0 for a picture
         self.fps = 0.0  # frames a second of the current video, skipped ones not counted
         self.problems: list[str] = []
+        self.notes = ImageNotes()  # how pictures were converted; logged at the end
 
     def __len__(self) -> int:
         """The number of files, not of frames."""
@@ -75,10 +78,11 @@ class LoadImages:
                 if is_video:
                     yield from self._frames(path, f'video {number}/{self.nf}')
                 else:
-                    yield self._item(path, _read_whole(path), None, f'image {number}/{self.nf} {path}: ')
+                    yield self._item(path, load_image(path, self.notes), None, f'image {number}/{self.nf} {path}: ')
             except DataError as error:
                 self.problems.append(str(error))
                 LOGGER.warning(f'{self.mode} {number}/{self.nf} {error}')
+        self.notes.log()
 
     def _frames(self, path: str, text: str) -> Iterator[Item]:
         capture = open_capture(path)
@@ -184,14 +188,3 @@ def is_media(name: str) -> bool:
 
 def _suffix(path: str) -> str:
     return os.path.splitext(path)[1][1:].lower()
-
-
-def _read_whole(path: str) -> np.ndarray:
-    """A picture, (h, w, 3) uint8 BGR; one that is cut off is refused, where OpenCV would fill it with grey."""
-    try:
-        check_image(path)
-        return read_image(path)
-    except BadPicture as error:
-        raise DataError(f'{path}: {error}') from None
-    except (cv2.error, MemoryError):  # OpenCV's limit is 2^30 pixels
-        raise DataError(f'{path}: too large a picture', 'scale it down or cut it') from None

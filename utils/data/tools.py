@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from utils.boxes import clip_coords, xywh2xyxy
-from utils.data.images import read_image, write_picture
+from utils.data.images import read_image, write_image
 from utils.data.labels import img2label_paths, list_images, read_labels
 from utils.data.labelset import LabelSet
 from utils.data.yaml import SPLITS, load_data
@@ -133,7 +133,7 @@ def _extract(image: str, rows: np.ndarray, save_dir: Path) -> None:
     for number, (label, (left, top, right, bottom)) in enumerate(zip(rows[:, 0], corners.astype(int))):
         file = save_dir / str(int(label)) / f'{Path(image).stem}_{number}.jpg'
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(file, picture[top:bottom, left:right])
+        write_image(file, picture[top:bottom, left:right])
 
 
 def flatten_recursive(path: str | Path = '../datasets/coco128') -> Path:

@@ -72,9 +72,9 @@ class TensorBoardLog(Log):
 
     def image_file(self, tag: str, file: str | Path, step: int) -> None:
         """A JPEG or PNG file as it is."""
-        from PIL import Image
+        from utils.data.images import open_with_pillow
 
-        with Image.open(file) as picture:
+        with open_with_pillow(file) as picture:
             width, height = picture.size
         image = self._summary.Image(
             height=height, width=width, colorspace=3, encoded_image_string=Path(file).read_bytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.data.images import write_picture
+from utils.data.images import write_image
 from utils.log import LOGGER
 
 COLUMNS = 8
@@ -42,7 +42,7 @@ def feature_visualization(
     LOGGER.info(f'Saving {file}... ({n}/{channels})')
     file.parent.mkdir(parents=True, exist_ok=True)
     # By hand: matplotlib needs a second for 32 axes, and a network has two dozen layers.
-    write_picture(file, _mosaic([_colored(channel) for channel in maps[:n]]))
+    write_image(file, _mosaic([_colored(channel) for channel in maps[:n]]))
     np.save(file.with_suffix('.npy'), maps)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from utils.annotate import Annotator, colors
 from utils.boxes import xywh2xyxy, xyxy2xywh
-from utils.data.images import write_picture
+from utils.data.images import write_image
 
 CONF_SHOWN = 0.25  # predictions must exceed it to be drawn
 
@@ -73,7 +73,7 @@ def plot_images(
         y, x = h * (i // columns), w * (i % columns)
         canvas[y : y + h, x : x + w] = pen.result()
     Path(fname).parent.mkdir(parents=True, exist_ok=True)
-    write_picture(fname, np.ascontiguousarray(canvas[..., ::-1]))
+    write_image(fname, np.ascontiguousarray(canvas[..., ::-1]))
 
 
 def _draw_boxes(pen: Annotator, rows: np.ndarray, scale: float, names: dict[int, str]) -> None:

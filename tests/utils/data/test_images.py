@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.utils.data.conftest import picture
-from utils.data.images import BadPicture, check_image, is_image, read_image, write_picture
+from utils.data.image_check import BadImage, check_image
+from utils.data.images import is_image, read_image, write_image
 from utils.errors import DataError
 
 FORMATS = {'jpg': {'quality': 100, 'subsampling': 0}, 'png': {}, 'webp': {'lossless': True}, 'tif': {}}
@@ -39,7 +40,7 @@ def test_exif_orientation(tmp_path, suffix, orientation):
     image = read_image(file)
     assert image.dtype == np.uint8
     assert image.flags.c_contiguous
-    assert check_image(file) == image.shape[1::-1] == shown.shape[1::-1]
+    assert check_image(file).size == image.shape[1::-1] == shown.shape[1::-1]
     np.testing.assert_allclose(image.astype(int), shown, atol=3)
 
 
@@ -56,9 +57,9 @@ def test_grey_and_deep_pictures_become_8_bit_bgr(tmp_path):
 def test_whole_pictures_pass_and_cut_ones_do_not(tmp_path, suffix):
     file = picture(tmp_path / f'a.{suffix}', (80, 60))
     content = file.read_bytes()
-    assert check_image(file) == (80, 60)
+    assert check_image(file).size == (80, 60)
     file.write_bytes(content[: len(content) * 2 // 3])
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         check_image(file)
     assert file.read_bytes() == content[: len(content) * 2 // 3]
 
@@ -67,7 +68,7 @@ def test_whole_pictures_pass_and_cut_ones_do_not(tmp_path, suffix):
 def test_data_behind_the_end_is_harmless(tmp_path, suffix):
     file = picture(tmp_path / f'a.{suffix}')
     file.write_bytes(file.read_bytes() + b'\0' * 100)
-    assert check_image(file) == (60, 40)
+    assert check_image(file).size == (60, 40)
 
 
 @pytest.mark.parametrize('progressive', [False, True])
@@ -79,7 +80,7 @@ def test_a_jpeg_that_lacks_only_its_end_mark_is_used_as_it_is(tmp_path, progress
         picture.save(file := tmp_path / f'{i}.jpg', progressive=progressive)
         content = file.read_bytes()[:-cut]
         file.write_bytes(content)
-        assert check_image(file) == (60, 40)
+        assert check_image(file).size == (60, 40)
         assert file.read_bytes() == content
         assert read_image(file).shape == (40, 60, 3)
 
@@ -90,7 +91,7 @@ def test_a_jpeg_cut_earlier_is_found_wherever(tmp_path):
     content = file.read_bytes()
     for length in range(20, len(content) - 12, 7):
         file.write_bytes(content[:length])
-        with pytest.raises(BadPicture):
+        with pytest.raises(BadImage):
             check_image(file)
 
 
@@ -101,7 +102,7 @@ def test_a_progressive_jpeg_passes_only_if_a_scan_ends_there(tmp_path):
     ends = {m.start() + i for m in re.finditer(rb'\xff[\xc4\xda\xd9]', content) for i in (-1, 0, 1)}
     for length in set(range(20, len(content), 5)) - ends:
         file.write_bytes(content[:length])
-        with pytest.raises(BadPicture):
+        with pytest.raises(BadImage):
             check_image(file)
 
 
@@ -112,17 +113,17 @@ def test_what_is_no_picture(tmp_path, content, complaint):
     file = tmp_path / 'a.jpg'
     if content is not None:
         file.write_bytes(content)
-    with pytest.raises(BadPicture, match=complaint):
+    with pytest.raises(BadImage, match=complaint):
         check_image(file)
     with pytest.raises(DataError, match=str(file)):
         read_image(file)
 
 
 def test_too_small_and_foreign_formats(tmp_path):
-    with pytest.raises(BadPicture, match='60x9 pixels'):
+    with pytest.raises(BadImage, match='60x9 pixels'):
         check_image(picture(tmp_path / 'a.jpg', (60, 9)))
-    assert check_image(picture(tmp_path / 'b.jpg', (10, 10))) == (10, 10)
-    with pytest.raises(BadPicture, match='a GIF file'):
+    assert check_image(picture(tmp_path / 'b.jpg', (10, 10))).size == (10, 10)
+    with pytest.raises(BadImage, match='a GIF file'):
         check_image(picture(tmp_path / 'c.jpg', format='GIF'))
 
 
@@ -134,5 +135,5 @@ def test_too_small_and_foreign_formats(tmp_path):
 )
 def test_pictures_are_written_in_a_format_that_can_be(tmp_path, name, written):
     grey = np.full((48, 64, 3), 100, np.uint8)
-    assert write_picture(tmp_path / name, grey) == tmp_path / written
+    assert write_image(tmp_path / name, grey) == tmp_path / written
     assert np.abs(cv2.imread(str(tmp_path / written)).astype(int) - 100).max() <= 1

@@ -143,7 +143,7 @@ def test_a_missing_file_of_a_list_is_reported_and_the_rest_goes_on(tmp_path):
     (tmp_path / 'l.txt').write_text(f'{tmp_path}/gone.png\n{file}\n')
     sources = LoadImages(tmp_path / 'l.txt', 64)
     assert names(sources) == ['a.png']
-    assert sources.problems == [f'{tmp_path}/gone.png: no such picture']
+    assert sources.problems == [f'{tmp_path}/gone.png: no such picture. Check the path']
 
 
 def test_a_video_that_breaks_off_is_reported_after_its_frames(tmp_path):

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from utils.data.images import open_with_pillow
 from utils.errors import DataError
 from utils.log import LOGGER
 from utils.paths import atomic_folder
@@ -113,13 +113,13 @@ def _write_new(file: Path, text: str) -> None:
 
 
 def picture_size(file: Path) -> Size:
-    """Width and height, without decoding the picture."""
+    """Width and height as stored, without decoding the picture."""
     try:
-        with Image.open(file) as picture:
+        with open_with_pillow(file) as picture:
             return picture.size
     except FileNotFoundError:
         raise DataError(f'{file}: no such picture', 'the annotations are for it') from None
-    except UnidentifiedImageError:
+    except Exception:  # what Pillow raises on damaged files is of any kind
         raise DataError(f'{file}: not a picture', 'replace or remove the file') from None
 
 

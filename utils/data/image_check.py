@@ -1,0 +1,149 @@
+"""Whether image files are whole and usable, found without touching them."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from utils.data.bit_depth import ImageNotes
+from utils.data.images import (
+    IMG_FORMATS,
+    MAX_PIXELS,
+    Header,
+    decode_image,
+    open_with_pillow,
+    read_bytes,
+    read_header,
+)
+from utils.errors import DataError
+
+MIN_SIDE = 10  # pixels: anything smaller is a thumbnail or an accident
+
+_FORMATS = ('AVIF', 'BMP', 'DNG', 'HEIF', 'JPEG', 'MPO', 'PNG', 'TIFF', 'WEBP')  # as Pillow names them
+_ENDS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
+
+
+class BadImage(Exception):
+    """An image can't be used; the text says why."""
+
+
+class ImageInfo(NamedTuple):
+    """What `check_image` finds.
+
+    Attributes:
+        size: width and height in pixels as shown.
+        note: how reading converts its pixels, where that is worth a word, see `to_8_bits`; else ''. Gather notes with
+            `ImageNotes`, which counts them: they are to be said once per data set.
+    """
+
+    size: tuple[int, int]
+    note: str = ''
+
+
+def check_image(path: str | Path) -> ImageInfo:
+    """Look whether an image file is whole and can be used.
+
+    Reads the header and the last bytes. Decodes only BMP, TIFF and AVIF, which have no end mark, images of more than
+    eight bits, whose values tell how they are converted, and those that don't end as they should: data behind the
+    mark is harmless, and so is a JPEG's missing mark if all pixels are there.
+
+    Raises:
+        BadImage: no file, no image of `IMG_FORMATS`, smaller than 10 pixels a side, of more than 178,956,970 pixels,
+            cut off, HEIC without a decoder for it, or with pixels of which nobody can tell what they mean.
+    """
+    try:
+        with open(path, 'rb') as file:
+            header = _checked_header(file)
+        return ImageInfo(header.size, decode_image(read_bytes(path), path)[1] if header.deep else '')
+    except FileNotFoundError:
+        raise BadImage('no such picture') from None
+    except OSError as problem:
+        raise BadImage(f'unreadable: {problem.strerror}') from None
+    except DataError as problem:
+        raise BadImage(str(problem).removeprefix(f'{path}: ')) from None
+
+
+def load_image(path: str | Path, notes: ImageNotes | None = None) -> np.ndarray:
+    """An image file that nobody has checked yet, as by `read_image`: uint8 (h, w, 3), BGR.
+
+    One that is cut off is refused, where OpenCV would fill it with grey.
+
+    Args:
+        notes: gets what is to be said about its conversion.
+
+    Raises:
+        DataError: it can't be used, see `check_image`.
+    """
+    data = read_bytes(path)
+    try:
+        _checked_header(io.BytesIO(data))
+    except BadImage as problem:
+        raise DataError(f'{path}: {problem}') from None
+    pixels, note = decode_image(data, path)
+    if notes:
+        notes.add(str(path), note)
+    return pixels
+
+
+def _checked_header(file: BinaryIO) -> Header:
+    """The header of a file whose end shows, or whose decoding shows, that it is whole.
+
+    Raises:
+        BadImage: it isn't, or can't be used.
+    """
+    try:
+        header = read_header(file)
+        if header.format not in _FORMATS:
+            raise BadImage(f'a {header.format} file, not one of {", ".join(IMG_FORMATS)}')
+        if min(header.size) < MIN_SIDE:
+            raise BadImage(f'{"x".join(map(str, header.size))} pixels, under {MIN_SIDE} a side')
+        if not header.deep and not _ends_well(file, header.format):
+            _decode(file)
+        return header
+    except BadImage:
+        raise
+    except Image.UnidentifiedImageError:
+        raise BadImage('not a picture') from None
+    except Image.DecompressionBombError:  # told by the header, before any pixel is decoded
+        raise BadImage(f'more than {MAX_PIXELS:,} pixels') from None
+    except Exception as problem:  # what Pillow raises on damaged files is of any kind
+        raise BadImage(f'unreadable: {problem}') from None
+
+
+def _ends_well(file: BinaryIO, kind: str) -> bool:
+    """Whether an image's end shows it to be whole; False also means unknown."""
+    if kind == 'WEBP':  # a RIFF file: bytes 4 to 7 are the length of what follows them
+        file.seek(4)
+        length = int.from_bytes(file.read(4), 'little') + 8
+        return file.seek(0, os.SEEK_END) >= length
+    if kind not in _ENDS:
+        return False
+    file.seek(-len(_ENDS[kind]), os.SEEK_END)
+    return file.read() == _ENDS[kind]
+
+
+def _decode(file: BinaryIO) -> None:
+    file.seek(0)
+    picture = open_with_pillow(file)
+    try:
+        picture.load()
+    except OSError:
+        if picture.format != 'JPEG' or not _lacks_only_its_end(file):
+            raise
+
+
+def _lacks_only_its_end(file: BinaryIO) -> bool:
+    """Whether a JPEG without end mark is complete: then it has the same pixels whatever is appended before the mark.
+
+    So has a progressive one that was cut between two scans: it is there in full, if coarse.
+    """
+    file.seek(0)
+    data = file.read().rstrip(b'\xff')  # half an end mark
+    tails = (b'', b'\x55' * 512, bytes(range(1, 255)) * 8)  # nothing, then what decodes to something in most places
+    first, *others = (open_with_pillow(io.BytesIO(data + tail + b'\xff\xd9')).tobytes() for tail in tails)
+    return all(pixels == first for pixels in others)
