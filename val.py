@@ -174,8 +174,8 @@ def load_job(opt: ValOptions, save_dir: str | Path | None, callbacks: Callbacks,
             'that of its checkpoint'
         )
     loader = make_loader(opt, data, backend)
-    folder = Path(save_dir) if save_dir else increment_path(Path(opt.project) / opt.name, opt.exist_ok)
     backend.warmup((1, 3, opt.imgsz, opt.imgsz))
+    folder = Path(save_dir) if save_dir else increment_path(Path(opt.project) / opt.name, opt.exist_ok, mkdir=True)
     return Job(opt, data, backend, loader, folder, callbacks, plots)
 
 

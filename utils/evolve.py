@@ -24,7 +24,7 @@ from utils.hyps import load_hyp
 from utils.log import LOGGER, colorstr
 from utils.loggers import RESULT_COLUMNS
 from utils.metrics import fitness
-from utils.paths import atomic_write, increment_path
+from utils.paths import atomic_write, run_folder
 
 RESULTS = RESULT_COLUMNS[3:10]  # P, R, mAP50, mAP50-95 and the three validation losses
 PARENTS = 5
@@ -146,7 +146,12 @@ def evolve(opt: Any, train: Callable[[Any, Callbacks], tuple], callbacks: Callba
     """
     check_options(opt)
     project = 'runs/evolve' if str(opt.project) == 'runs/train' else opt.project
-    folder = increment_path(Path(project) / str(opt.name).strip(), opt.exist_ok)
+    with run_folder(Path(project) / str(opt.name).strip(), opt.exist_ok) as folder:
+        return evolve_in(folder, opt, train, callbacks)
+
+
+def evolve_in(folder: Path, opt: Any, train: Callable[[Any, Callbacks], tuple], callbacks: Callbacks | None) -> tuple:
+    """The generations of one folder, those that are there already included."""
     first = first_hyp(opt.hyp, not opt.noautoanchor)
     history = History(folder / 'evolve.csv', first)
     if history.rows:

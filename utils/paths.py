@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -78,11 +79,25 @@ def atomic_write(path: str | Path, mode: str = 'wb') -> Iterator[IO]:
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)  # the system's error for a full disk names no file
         raise
+
+
+def sync_folder(path: str | Path) -> None:
+    """Bring a folder's names to the disk: what was renamed in it is found under its new name after a power cut."""
+    with suppress(PermissionError):  # a folder that may be written but not read
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems can't
+                raise
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -110,32 +125,35 @@ def write_file(path: str | Path, content: str | bytes) -> None:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Make a folder, whole or not at all: yields an empty one beside it, renamed to `path` when the block ends.
 
-    A folder that is already at `path` is removed only then. One caller at a time.
+    A folder that is already at `path` is removed only then. Of several callers each waits for the one before it.
     """
     path = Path(path)
     partial = path.with_name(fit_name(f'.{path.name}.partial'))
-    shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if path.exists():
-            shutil.rmtree(path)
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with locked(partial):
+        try:
+            for left in partial.iterdir():  # by a run that was killed
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+            yield partial
+            if path.exists():
+                shutil.rmtree(path)
+            partial.rename(path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
 
 
 @contextmanager
 def locked(path: str | Path) -> Iterator[None]:
     """Have a folder, made if it is missing, for one process at a time; the others wait for their turn."""
     while True:
-        # Whoever had it before may remove it at any moment: between mkdir's two looks, and before it is opened.
-        with suppress(FileExistsError):
-            Path(path).mkdir(parents=True, exist_ok=True)
         try:
+            Path(path).mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            continue
+        except (FileNotFoundError, FileExistsError) as error:
+            if os.path.lexists(error.filename) and not os.path.isdir(error.filename):
+                raise  # a file, or a link to nothing
+            continue  # who had the folder before has just removed it
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_at(path, handle):
@@ -199,13 +217,43 @@ class Distinct:
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = '', mkdir: bool = False) -> Path:
     """The first free of runs/exp, runs/exp2, runs/exp3, ...; `path` itself when `exist_ok`.
 
-    A suffix of a file is kept: exp.txt, exp2.txt. With `mkdir` the folder is made.
+    A suffix of a file is kept: exp.txt, exp2.txt. With `mkdir` the folder is made, and is the caller's alone (unless
+    `exist_ok`): of several processes at once each gets another one.
     """
     path = Path(path)
-    if path.exists() and not exist_ok:
-        stem, suffix = (path.with_suffix(''), path.suffix) if path.is_file() else (path, '')
-        candidates = (Path(f'{stem}{sep}{n}{suffix}') for n in itertools.count(2))
-        path = next(p for p in candidates if not p.exists())
-    if mkdir:
-        path.mkdir(parents=True, exist_ok=True)
-    return path
+    stem, suffix = (path.with_suffix(''), path.suffix) if path.is_file() else (path, '')
+    candidates = itertools.chain([path], (Path(f'{stem}{sep}{n}{suffix}') for n in itertools.count(2)))
+    if not mkdir:
+        return path if exist_ok else next(p for p in candidates if not p.exists())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if exist_ok:
+        path.mkdir(exist_ok=True)
+        return path
+    return next(filter(_made_by_us, candidates))
+
+
+def _made_by_us(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True)  # another process may just have removed the empty parents, see `run_folder`
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def run_folder(path: str | Path, exist_ok: bool = False) -> Iterator[Path]:
+    """A run's own folder, made at once, see `increment_path`. If the block fails with nothing in it, it is removed.
+
+    So are the folders above it that were made for it.
+    """
+    path = Path(path)
+    made = list(itertools.takewhile(lambda folder: not folder.exists(), path.parents))
+    ours = not (exist_ok and path.exists())
+    folder = increment_path(path, exist_ok, mkdir=True)
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # something is in it
+            for empty in [folder, *made] if ours else []:
+                empty.rmdir()
+        raise

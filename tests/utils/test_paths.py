@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
-from utils.errors import ConfigError
+from utils.errors import ConfigError, explain
 from utils.paths import (
     HYP_DIRS,
     MODEL_DIRS,
+    ROOT,
     Distinct,
+    atomic_folder,
     atomic_write,
     find_file,
     folder_name,
     increment_path,
     locked,
     read_yaml,
+    run_folder,
+    sync_folder,
     write_file,
     write_yaml,
 )
@@ -34,6 +44,49 @@ def test_increment_path(tmp_path):
     assert increment_path(exp) == tmp_path / 'exp3'
     (tmp_path / 'a.txt').touch()
     assert increment_path(tmp_path / 'a.txt', sep='_') == tmp_path / 'a_2.txt'
+
+
+def test_processes_that_start_at_once_have_a_folder_each(tmp_path):
+    code = 'import sys; from utils.paths import increment_path; sys.stdin.read(1)\n'
+    code += 'for _ in range(20): print(increment_path(sys.argv[1], mkdir=True))'
+    words = [sys.executable, '-c', code, tmp_path / 'runs' / 'exp']
+    processes = [subprocess.Popen(words, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) for _ in range(4)]
+    for process in processes:
+        process.stdin.write('.')
+        process.stdin.flush()
+    folders = [folder for process in processes for folder in process.communicate()[0].split()]
+    assert len(folders) == 80
+    assert {os.path.basename(folder) for folder in folders} == {'exp', *(f'exp{n}' for n in range(2, 81))}
+
+
+def test_threads_have_a_folder_each(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: increment_path(tmp_path / 'exp', mkdir=True), range(200)))
+    assert len(set(folders)) == 200
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(tmp_path):
+    project = tmp_path / 'deep' / 'runs'
+    for exist_ok in (False, True):
+        with pytest.raises(ZeroDivisionError), run_folder(project / 'exp', exist_ok) as folder:
+            assert folder.is_dir()
+            1 / 0  # noqa: B018
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt), run_folder(project / 'exp') as folder:
+        (folder / 'a.txt').touch()
+        raise KeyboardInterrupt
+    (project / 'empty').mkdir()
+    for exist_ok in (False, True):  # not ours to remove
+        with pytest.raises(ZeroDivisionError), run_folder(project / 'empty', exist_ok):
+            1 / 0  # noqa: B018
+    assert sorted(os.listdir(project)) == ['empty', 'exp']
+
+
+def test_a_run_folder_whose_parent_is_a_file_is_named(tmp_path):
+    (tmp_path / 'runs').touch()
+    with pytest.raises(OSError, match='runs') as caught, run_folder(tmp_path / 'runs' / 'exp'):
+        pass
+    assert explain(caught.value)[0].startswith(str(tmp_path / 'runs'))
 
 
 def test_distinct():
@@ -103,6 +156,52 @@ def test_atomic_write_keeps_the_old_file_when_it_fails(tmp_path):
         raise RuntimeError
     assert file.read_bytes() == b'old'
     assert sorted(p.name for p in tmp_path.iterdir()) == ['a.bin', 'plain']
+
+
+def test_a_new_name_is_brought_to_the_disk_with_its_folder(tmp_path, monkeypatch):
+    done = []
+    replace, rename, fsync = os.replace, Path.rename, os.fsync
+    monkeypatch.setattr(os, 'replace', lambda *paths: done.append('rename') or replace(*paths))
+    monkeypatch.setattr(Path, 'rename', lambda *paths: done.append('rename') or rename(*paths))
+    monkeypatch.setattr(
+        os, 'fsync', lambda handle: done.append(os.readlink(f'/proc/self/fd/{handle}')) or fsync(handle)
+    )
+    with atomic_write(tmp_path / 'a.bin') as f:
+        f.write(b'x')
+    assert done[-2:] == ['rename', str(tmp_path)]
+    assert len(done) == 3
+    with atomic_folder(tmp_path / 'folder'):
+        pass
+    assert done[3:] == ['rename', str(tmp_path)]
+
+
+@pytest.mark.parametrize(('number', 'harmless'), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_file_system_without_fsync_of_folders(tmp_path, monkeypatch, number, harmless):
+    def fsync(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with contextlib.nullcontext() if harmless else pytest.raises(OSError, match='Input/output error'):
+        sync_folder(tmp_path)
+
+
+def test_a_folder_made_at_once_by_several_is_whole(tmp_path):
+    (tmp_path / '.x.partial' / 'left').mkdir(parents=True)  # by a run that was killed
+
+    def make(name: str) -> None:
+        with atomic_folder(tmp_path / 'x') as folder:
+            assert list(folder.iterdir()) == []
+            for file in 'ab':
+                (folder / file).write_text(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, map(str, range(40))))
+    assert {file.name for file in (tmp_path / 'x').iterdir()} == {'a', 'b'}
+    assert (tmp_path / 'x' / 'a').read_text() == (tmp_path / 'x' / 'b').read_text()
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / 'x') as folder:
+        (folder / 'c').touch()
+        1 / 0  # noqa: B018
+    assert os.listdir(tmp_path) == ['x']
 
 
 def test_a_locked_folder_is_one_callers_at_a_time(tmp_path):
