@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -151,8 +152,8 @@ def locked(path: str | Path) -> Iterator[None]:
             Path(path).mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except (FileNotFoundError, FileExistsError) as error:
-            if os.path.lexists(error.filename) and not os.path.isdir(error.filename):
-                raise  # a file, or a link to nothing
+            if _is_no_folder(error.filename):
+                raise
             continue  # who had the folder before has just removed it
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -161,6 +162,13 @@ def locked(path: str | Path) -> Iterator[None]:
                 return
         finally:
             os.close(handle)
+
+
+def _is_no_folder(path: str) -> bool:
+    """Whether something else is there, such as a file or a link to nothing."""
+    with suppress(FileNotFoundError):
+        return not stat.S_ISDIR(os.lstat(path).st_mode)
+    return False
 
 
 def _is_at(path: str | Path, handle: int) -> bool:

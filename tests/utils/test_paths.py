@@ -224,6 +224,9 @@ def test_a_locked_folder_is_one_callers_at_a_time(tmp_path):
         1 / 0  # noqa: B018
     work('again')
     assert len(log) == 10
+    (tmp_path / 'link').symlink_to('nothing')
+    with pytest.raises(FileExistsError), locked(tmp_path / 'link' / 'x'):  # which would never be there
+        pass
 
 
 @pytest.mark.parametrize(('name', 'folder'), [
