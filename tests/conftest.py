@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -8,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from tests import workers
 from tests.tiny import Tiny, logged_lines, make_tiny
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each parallel worker a core of its own: computing threads that share cores wait for one another.
+    """Set up parallel processes, see tests/workers.py.
 
     And let Ctrl-C be what it is: a shell's background jobs ignore it, and so would all that the tests start.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    worker = os.environ.get('PYTEST_XDIST_WORKER')
-    if worker:
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(worker.removeprefix('gw')) % len(cores)]})
+    workers.take_a_core()
+    config.pluginmanager.register(workers.Reports())
+    config.pluginmanager.register(workers.Deaths())
 
 
 @pytest.fixture(scope='session')

@@ -154,9 +154,41 @@ def test_pycocotools_on_the_written_json(evaluations, name, tmp_path):
     annotations = tmp_path / 'annotations.json'
     with gzip.open(shared('golden/bccd_val_coco.json.gz')) as packed, open(annotations, 'wb') as unpacked:
         shutil.copyfileobj(packed, unpacked)
-    stats = evaluate_json(evaluations[name].predictions, annotations)
     expected = golden_json('val_results.json')['runs'][name]['coco']
-    assert dict(zip(STATS, stats)) == pytest.approx(expected, abs=5e-4)
+    stats = dict(zip(STATS, evaluate_json(evaluations[name].predictions, annotations)))
+    off = {stat for stat in STATS if stats[stat] != pytest.approx(expected[stat], abs=5e-4)}
+    if off:
+        turned = tmp_path / 'turned.json'
+        turned.write_text(json.dumps(with_ties_turned(json.loads(evaluations[name].predictions.read_text()))))
+        other = dict(zip(STATS, evaluate_json(turned, annotations)))
+        assert {stat: other[stat] for stat in off} == pytest.approx({stat: expected[stat] for stat in off}, abs=5e-4)
+
+
+def with_ties_turned(rows: list[dict]) -> list[dict]:
+    """The same detections with the other order wherever rounding decides which of two is counted.
+
+    pycocotools counts the best 1, 10 and 100 of a class in an image. At 640 and IoU 0.6 the tenth and eleventh white
+    cell of BloodImage_00349 have scores of 0.0500854 and 0.0500851, closer than two engines or instruction sets agree
+    (2.6e-6), and only one of them is right: AR_10 is 0.3303 or 0.3319. In no run does more than one such pair count.
+    """
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row['image_id'], row['category_id']].append(dict(row))
+    for group in groups.values():
+        group.sort(key=lambda row: -row['score'])
+        for a, b in (group[cut - 1 : cut + 1] for cut in (1, 10, 100) if len(group) > cut):
+            if a['score'] - b['score'] < 1.5e-5:  # the file has five digits
+                a['bbox'], b['bbox'] = b['bbox'], a['bbox']
+    return [row for group in groups.values() for row in group]
+
+
+def test_a_tie_is_turned():
+    """Only at a cut, and only where scores are that close."""
+    row = {'image_id': 'x', 'category_id': 1}
+    rows = [row | {'bbox': [i], 'score': score} for i, score in enumerate((0.9, 0.89999, 0.5, 0.49999))]
+    assert [row['bbox'] for row in with_ties_turned(rows)] == [[1], [0], [2], [3]]
+    rows[1]['score'] = 0.8
+    assert with_ties_turned(rows) == rows
 
 
 def test_pycocotools_on_the_references_json(tmp_path):
