@@ -21,8 +21,8 @@ from utils.data.labels import (
 pytestmark = needs_golden
 
 LABELS = golden_json('labels.json') if (SHARED / 'golden/labels.json').is_file() else {'texts': {}, 'pictures': {}}
-# Faults of the reference that are named in the golden notes as not to be copied; judged by tests of their own below.
-MENDED_TEXTS = {'duplicate_polygons', 'polygon_and_box', 'box_then_polygon'}
+# Faults of the reference that are not copied; judged by tests of their own below.
+MENDED_TEXTS = {'duplicate_polygons', 'polygon_and_box', 'box_then_polygon', 'zero_size'}
 MENDED_PICTURES = {'end_marker_cut'}
 
 
@@ -85,6 +85,13 @@ def test_a_box_among_polygons_is_a_box(tmp_path):
     checked = judge(tmp_path, (40, 60), case['text'])
     np.testing.assert_allclose(checked.labels[0], case['labels'][0], atol=1e-7)
     np.testing.assert_allclose(checked.labels[1], [1, 0.5, 0.5, 0.2, 0.4], atol=1e-7)  # there: 1 0.35 0.45 0.3 0.1
+
+
+def test_a_row_without_area_is_no_label(tmp_path):
+    case = LABELS['texts']['zero_size']
+    checked = judge(tmp_path, (40, 60), case['text'])
+    compare(checked, case | {'labels': []})  # there: one label, which nothing can find
+    assert checked.counts['bad_rows'] == 1
 
 
 def test_a_cut_end_mark_is_kept_and_not_mended(tmp_path):

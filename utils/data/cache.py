@@ -19,7 +19,7 @@ from utils.data.labelset import LabelSet, Polygons, Ragged
 from utils.log import LOGGER
 from utils.paths import atomic_write
 
-FORMAT = 1  # to be raised when the checks or this file's content change
+FORMAT = 2  # to be raised when the checks or this file's content change
 
 
 def fingerprint(images: Sequence[str], files: Sequence[str], nc: int | None) -> str:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
+import signal
+import stat
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +21,23 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data import cache as label_cache
-from utils.data.image_check import BadImage, check_image
-from utils.data.images import is_image
-from utils.data.labelset import BACKGROUND, LEFT_OUT, REMOVED, LabelSet, Problem
-from utils.data.parse import parse_labels
+from utils.data.find import Split, find_images
+from utils.data.find import img2label_paths as img2label_paths  # where scripts look for them
+from utils.data.find import list_images as list_images
+from utils.data.image_check import BadImage, ImageInfo, check_image
+from utils.data.labelset import BACKGROUND, KEPT, LEFT_OUT, REMOVED, ROW_LEFT_OUT, LabelSet, Problem
+from utils.data.parse import Fault, Parsed, parse_labels
 from utils.data.report import problem_table, summary
-from utils.errors import DataError
+from utils.errors import DataError, ResourceError
 from utils.log import LOGGER
-
-Split = str | Path | Sequence[str | Path]
+from utils.text import decode_text, foreign_encoding
 
 FAULTS_A_FILE = 10  # bad rows listed of one file: enough to see a pattern
+MAX_BYTES = 32 << 20  # of a label file, which is some 600,000 boxes
 _FEW_FILES = 4000  # with no more files than these, starting worker processes costs more than they save
+_GRAVITY = {'class': 0, 'range': 2, 'area': 2}  # an unknown class stops the run, so that it has to be listed
+_CHUNK = 200  # files that a process is given at once, at most
+_PARENT_CHECK = 5.0  # seconds between looks at whether the parent still lives
 
 
 class Checked(NamedTuple):
@@ -37,7 +48,9 @@ class Checked(NamedTuple):
         labels: (n, 5) float32: class, x, y, w, h normalised.
         polygons: one (points, 2) float32 for each label, or none.
         problems: what was noticed.
-        counts: found, missing, empty, corrupt, duplicates: how many of each, where not 0.
+        counts: as in `LabelSet`.
+        classes: lowest and highest of all rows, unknown ones included; None where there are none.
+        note: what is to be said about the picture's conversion to eight bits.
     """
 
     shape: tuple[int, int] | None
@@ -45,6 +58,8 @@ class Checked(NamedTuple):
     polygons: list[np.ndarray]
     problems: list[Problem]
     counts: dict[str, int]
+    classes: tuple[float, float] | None = None
+    note: str = ''
 
 
 def read_labels(
@@ -58,7 +73,7 @@ def read_labels(
     """The labels of a split, checked; its problems go to the log as one table.
 
     Args:
-        split: a folder, a list file with one path a line, or several of these.
+        split: a folder, a list file with one path a line, a glob, or several of these.
         nc: number of classes; None where any class will do (--single-cls).
         cache: whether to use, and leave, a cache file: beside the labels, or in the user's cache folder where that
             can't be written.
@@ -70,7 +85,7 @@ def read_labels(
         DataError: nothing there, no usable picture, none with labels, or classes that the YAML doesn't name.
     """
     start = time.perf_counter()
-    images = list_images(split)
+    images, besides = find_images(split)
     files = img2label_paths(images)
     labels, places, key = None, [], ''
     if cache:
@@ -80,6 +95,7 @@ def read_labels(
         labels = check_files(images, files, nc, workers, name)
         if cache:
             label_cache.save(places, key, labels)
+    labels.problems += besides  # not of the files that the cache is made from
     LOGGER.info(summary(labels, name, time.perf_counter() - start))
     if labels.problems:
         harmless = all(problem.action == BACKGROUND for problem in labels.problems)
@@ -95,9 +111,11 @@ def _refuse_unusable(labels: LabelSet, split: Split, nc: int | None) -> None:
     strangers = [problem for problem in labels.problems if problem.kind == 'class']
     if strangers:
         first, files = strangers[0], len({problem.file for problem in strangers})
+        mend = f'mend the labels, or the names in the data set YAML ({nc} of them)' if nc else 'mend the labels'
+        if labels.counts.get('from_one'):
+            mend = f'all classes are from 1 to {nc}: counted from 1? Classes count from 0, as the names in the YAML do'
         raise DataError(
-            f'{first.file} line {first.line}: {first.detail} ({files} such file{"s" if files > 1 else ""})',
-            f'mend the labels, or the names in the data set YAML ({nc} of them)' if nc else 'mend the labels',
+            f'{first.file} line {first.line}: {first.detail} ({files} such file{"s" if files > 1 else ""})', mend
         )
     if not len(labels):
         first = labels.problems[0]
@@ -108,78 +126,23 @@ def _refuse_unusable(labels: LabelSet, split: Split, nc: int | None) -> None:
         )
 
 
-# Finding --------------------------------------------------------------------------------------------------------------
-
-
-def img2label_paths(img_paths: Iterable[str | Path]) -> list[str]:
-    """The label file of each picture: the last /images/ becomes /labels/, the suffix .txt."""
-    images, labels = f'{os.sep}images{os.sep}', f'{os.sep}labels{os.sep}'
-    return [os.path.splitext(labels.join(os.fspath(path).rsplit(images, 1)))[0] + '.txt' for path in img_paths]
-
-
-def list_images(split: Split) -> list[str]:
-    """The pictures of a split as sorted absolute paths; one that a list names twice comes twice.
-
-    Args:
-        split: a folder with its subfolders (nothing hidden counts), a list file with one path a line, or several of
-            these. Relative lines of a list are meant from the list's folder, else from the working directory.
-
-    Raises:
-        DataError: a folder or list file is missing, or there is no picture in any of them.
-    """
-    sources = [split] if isinstance(split, (str, Path)) else list(split)
-    images = sorted(path for source in sources for path in _images_of(Path(source)))
-    if not images:
-        places = ', '.join(map(str, sources))
-        raise DataError(f'{places}: no pictures found', 'check train and val in the data set YAML')
-    return images
-
-
-def _images_of(source: Path) -> Iterator[str]:
-    if source.is_dir():
-        return _images_under(os.path.abspath(source))
-    if source.is_file():
-        return _images_listed_in(source)
-    raise DataError(f'{source}: no such folder or list file', 'check train and val in the data set YAML')
-
-
-def _images_under(folder: str) -> Iterator[str]:
-    seen = set()  # a linked folder may contain itself
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        yield from (os.path.join(parent, name) for name in files if is_image(name) and not name.startswith('.'))
-
-
-def _images_listed_in(file: Path) -> Iterator[str]:
-    folder = os.path.abspath(file.parent)
-    for line in file.read_text(encoding='utf-8-sig', errors='replace').splitlines():
-        name = line.strip()
-        if is_image(name):
-            beside = os.path.normpath(os.path.join(folder, name))
-            explicit = name.startswith('.') or os.path.isabs(name)
-            elsewhere = not explicit and not os.path.exists(beside) and os.path.exists(name)
-            yield os.path.abspath(name) if elsewhere else beside
-
-
 # Checking -------------------------------------------------------------------------------------------------------------
 
 
 def check_files(
     images: Sequence[str], files: Sequence[str], nc: int | None = None, workers: int | None = None, name: str = ''
 ) -> LabelSet:
-    """Check pictures with their label files and gather what is usable; a bad one is left out and named."""
+    """Check pictures with their label files and gather what is usable; what is not is left out and named.
+
+    Raises:
+        ResourceError: one of the processes was killed.
+    """
     jobs = [(image, file, nc) for image, file in zip(images, files)]
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if len(jobs) > _FEW_FILES else 0
     progress = {'total': len(jobs), 'desc': f'{name or "labels"}: checking', 'unit': ' files', 'disable': None}
     if workers > 1:
-        with multiprocessing.get_context('fork').Pool(workers) as pool:
-            checked = list(tqdm(pool.imap(_verify, jobs, chunksize=200), **progress))
+        checked = _in_processes(jobs, workers, progress)
     else:
         checked = [_verify(job) for job in tqdm(jobs, **progress)]
     kept = [(image, item) for image, item in zip(images, checked) if item.shape]
@@ -188,9 +151,53 @@ def check_files(
         labels=[item.labels for _, item in kept],
         shapes=[item.shape for _, item in kept],
         segments=[item.polygons for _, item in kept],
-        problems=[problem for item in checked for problem in item.problems],
-        counts=sum((Counter(item.counts) for item in checked), Counter()),
+        problems=[problem for item in checked for problem in item.problems] + _notes(kept),
+        counts=sum((Counter(item.counts) for item in checked), Counter()) + _from_one(checked, nc),
     )
+
+
+def _in_processes(jobs: Sequence[tuple], workers: int, progress: dict) -> list[Checked]:
+    """Not by multiprocessing.Pool, which waits for ever for a process that was killed."""
+    chunk = min(_CHUNK, math.ceil(len(jobs) / workers))
+    context = multiprocessing.get_context('fork')
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(),))
+    try:
+        return list(tqdm(pool.map(_verify, jobs, chunksize=chunk), **progress))
+    except BrokenProcessPool:
+        raise ResourceError(
+            f'{progress["desc"]}: one of its processes was killed', 'see whether the machine ran out of memory'
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(parent: int) -> None:
+    """Of a process that checks: Ctrl-C is its parent's business, and it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK)
+    os._exit(1)
+
+
+def _notes(kept: Sequence[tuple[str, Checked]]) -> list[Problem]:
+    """What is to be said about the conversion of pictures, each thing once, with the first picture as an example."""
+    counts = Counter(item.note for _, item in kept if item.note)
+    first = {item.note: image for image, item in reversed(kept)}
+    return [
+        Problem(first[note], 0, 'note', f'{n} image{"s" if n > 1 else ""}: {note}', KEPT) for note, n in counts.items()
+    ]
+
+
+def _from_one(checked: Sequence[Checked], nc: int | None) -> Counter:
+    """Whether the classes of all files together look as if they were counted from 1."""
+    spans = [item.classes for item in checked if item.classes]
+    looks_so = nc and spans and min(low for low, _ in spans) >= 1 and max(high for _, high in spans) == nc
+    return Counter({'from_one': 1} if looks_so else {})
 
 
 def _verify(job: tuple[str, str, int | None]) -> Checked:
@@ -198,38 +205,79 @@ def _verify(job: tuple[str, str, int | None]) -> Checked:
 
 
 def verify_image_label(image: str, file: str, nc: int | None = None) -> Checked:
-    """Check one picture and its label file; a picture without one, or with an empty one, is background."""
+    """Check one picture and its label file; a picture without one, or with an empty one, is background.
+
+    A row that can't be read, or whose class is unknown, leaves the picture out, for then nothing in the file can be
+    trusted. One that can be read but is no box of the picture is left out alone. If then no row is left, a picture
+    whose objects have no area is background, but one whose objects are somewhere outside is left out.
+    """
     try:
-        shape = check_image(image).size
+        info = check_image(image)
     except BadImage as bad:
         return _left_out([Problem(image, 0, 'picture', str(bad), LEFT_OUT)])
     try:
-        text = Path(file).read_bytes().decode('utf-8-sig', errors='replace')
+        text = _read_text(file)
     except FileNotFoundError:
         problem = Problem(file, 0, 'missing', 'no label file', BACKGROUND)
-        return Checked(shape, np.zeros((0, 5), np.float32), [], [problem], {'missing': 1})
+        return Checked(info.size, np.zeros((0, 5), np.float32), [], [problem], {'missing': 1}, note=info.note)
     except OSError as error:
         return _left_out([Problem(file, 0, 'text', f'unreadable: {error.strerror}', LEFT_OUT)], found=1)
-    labels, polygons, faults, duplicates = parse_labels(text, nc)
-    if faults:
-        return _left_out([Problem(file, *fault, LEFT_OUT) for fault in _first(faults)], found=1)
-    problems = [Problem(file, line, 'duplicate', 'repeats an earlier row', REMOVED) for line in duplicates]
-    if not len(labels):
+    except _NoLabels as error:
+        return _left_out([Problem(file, 0, 'text', str(error), LEFT_OUT)], found=1)
+    parsed = parse_labels(text, nc)
+    kinds = {fault.kind for fault in parsed.faults}
+    if kinds - {'range', 'area'} or ('range' in kinds and not len(parsed.labels)):
+        grave = sorted(parsed.faults, key=lambda fault: _GRAVITY.get(fault.kind, 1))  # by line within
+        problems = [Problem(file, *fault, LEFT_OUT) for fault in _first(grave, 'bad')]
+        return _left_out(problems, found=1, classes=parsed.classes)
+    return _kept(file, info, parsed)
+
+
+def _kept(file: str, info: ImageInfo, parsed: Parsed) -> Checked:
+    repeated = [Fault(line, 'duplicate', 'repeats an earlier row') for line in parsed.duplicates]
+    noted = ((parsed.faults, 'bad', ROW_LEFT_OUT), (repeated, 'such', REMOVED), (parsed.outside, 'such', KEPT))
+    problems = [Problem(file, *fault, action) for faults, which, action in noted for fault in _first(faults, which)]
+    empty = not len(parsed.labels) and not parsed.faults
+    if empty:
         problems.append(Problem(file, 0, 'empty', 'empty label file', BACKGROUND))
-    counts = {'found': 1, 'empty': int(not len(labels)), 'duplicates': len(duplicates)}
-    return Checked(shape, labels, polygons, problems, counts)
+    counts = {
+        'found': 1,
+        'empty': int(empty),
+        'duplicates': len(parsed.duplicates),
+        'bad_rows': len(parsed.faults),
+        'clipped': parsed.clipped,
+        'outside': len(parsed.outside),
+    }
+    return Checked(info.size, parsed.labels, parsed.polygons, problems, counts, parsed.classes, info.note)
 
 
-def _first(faults: list) -> list:
-    """The first faults of a file, the last of which tells how many more there are."""
+class _NoLabels(Exception):
+    """A file that can't be a label file; the text says why."""
+
+
+def _read_text(file: str) -> str:
+    found = os.stat(file)
+    if found.st_size > MAX_BYTES:
+        raise _NoLabels(f'{found.st_size >> 20} MB, too large for a label file')
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # a pipe would be waited for
+        raise _NoLabels('not a regular file')
+    data = Path(file).read_bytes()
+    encoding = foreign_encoding(data)
+    if encoding:
+        raise _NoLabels(f'{encoding}, not text in UTF-8')
+    return decode_text(data, file)
+
+
+def _first(faults: list[Fault], which: str) -> list[Fault]:
+    """The first faults of a file, the last of which tells how many more bad, or such, rows there are."""
     listed, more = faults[:FAULTS_A_FILE], len(faults) - FAULTS_A_FILE
     if more > 0:
-        listed[-1] = listed[-1]._replace(detail=f'{listed[-1].detail} (and {more} more bad rows)')
+        listed[-1] = listed[-1]._replace(detail=f'{listed[-1].detail} (and {more} more {which} rows)')
     return listed
 
 
-def _left_out(problems: list[Problem], found: int = 0) -> Checked:
-    return Checked(None, np.zeros((0, 5), np.float32), [], problems, {'found': found, 'corrupt': 1})
+def _left_out(problems: list[Problem], found: int = 0, classes: tuple[float, float] | None = None) -> Checked:
+    return Checked(None, np.zeros((0, 5), np.float32), [], problems, {'found': found, 'corrupt': 1}, classes)
 
 
 # Weights --------------------------------------------------------------------------------------------------------------

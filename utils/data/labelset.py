@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEFT_OUT, KEPT, BACKGROUND, REMOVED = 'left out', 'kept', 'background', 'removed'
+LEFT_OUT, ROW_LEFT_OUT, REMOVED = 'left out', 'row left out', 'removed'
+KEPT, IGNORED, BACKGROUND = 'kept', 'ignored', 'background'
 
 
 class Problem(NamedTuple):
@@ -16,9 +17,11 @@ class Problem(NamedTuple):
     Attributes:
         file: path of the label file or picture.
         line: line of the label file, counted from 1; 0 when the whole file is meant.
-        kind: one of columns, number, finite, range, class, duplicate, missing, empty, text, picture.
+        kind: of a row: columns, number, finite, class, range, area, outside, duplicate; of a file: missing, empty,
+            text, picture, note; of a split: suffix, hidden, orphan, shared, list.
         detail: what is wrong, in words.
-        action: what was done: left out (the picture with its labels), kept, background or removed (that row).
+        action: what was done: left out (the picture with its labels), row left out (that row), removed (a row that
+            repeats another), kept, ignored (a file that is neither picture nor label) or background.
     """
 
     file: str
@@ -100,8 +103,9 @@ class LabelSet:
         segments: per picture a list of polygons (points, 2) float32, normalised. One for each label row, or none at
             all; in a file that has both kinds, a box row's polygon is its four corners.
         problems: all that was noticed, pictures left out included.
-        counts: pictures by what was found: found (label file there), missing, empty, corrupt (left out), and
-            duplicates (rows removed).
+        counts: pictures by what was found: found (label file there), missing, empty, corrupt (left out); rows:
+            duplicates (removed), bad_rows (left out), clipped (by less than rounding explains), outside (mostly); and
+            from_one: 1 where classes seem to be counted from 1.
     """
 
     def __init__(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.utils.data.conftest import BOX, picture
+from utils.data import labels as labels_module
 from utils.data.labels import (
     check_files,
     img2label_paths,
@@ -19,7 +23,7 @@ from utils.data.labels import (
     read_labels,
     verify_image_label,
 )
-from utils.data.report import problem_table
+from utils.data.report import problem_table, summary
 from utils.errors import DataError, run_main
 
 
@@ -87,13 +91,17 @@ def test_every_kind_of_problem_in_one_pass(data_set):
         finite='0 nan .5 .2 .2',
         high='0 .5 .5 .2 2',
         low='0 -.5 .5 .2 .2',
+        flat='0 .5 .5 .2 0',
+        some=BOX + '0 .5 .5 0 0\n0 0 0 .2 .2\n0 2 .5 .2 .2\n1 1.0001 .5 .5 .5',
     )
     (root / 'images/train/broken.jpg').write_bytes(b'no picture')
     picture(root / 'images/train/tiny.jpg', (60, 9))
     labels = read_labels(root / 'images/train', nc=2, cache=False)
-    assert [Path(image).stem for image in labels.images] == ['empty', 'good', 'none', 'twice']
-    assert [len(rows) for rows in labels.labels] == [0, 1, 0, 1]
-    assert labels.counts == {'found': 8, 'missing': 1, 'empty': 1, 'corrupt': 7, 'duplicates': 1}
+    assert [Path(image).stem for image in labels.images] == ['empty', 'flat', 'good', 'none', 'some', 'twice']
+    assert [len(rows) for rows in labels.labels] == [0, 0, 1, 0, 3, 1]
+    assert labels.counts == {
+        'found': 10, 'missing': 1, 'empty': 1, 'corrupt': 7, 'duplicates': 1, 'bad_rows': 3, 'clipped': 1, 'outside': 1
+    }  # fmt: skip
     found = {(Path(p.file).name, p.line, p.kind, p.action) for p in labels.problems}
     assert found == {
         ('broken.jpg', 0, 'picture', 'left out'),
@@ -103,6 +111,10 @@ def test_every_kind_of_problem_in_one_pass(data_set):
         ('finite.txt', 1, 'finite', 'left out'),
         ('high.txt', 1, 'range', 'left out'),
         ('low.txt', 1, 'range', 'left out'),
+        ('flat.txt', 1, 'area', 'row left out'),
+        ('some.txt', 2, 'area', 'row left out'),
+        ('some.txt', 3, 'outside', 'kept'),
+        ('some.txt', 4, 'range', 'row left out'),
         ('twice.txt', 2, 'duplicate', 'removed'),
         ('none.txt', 0, 'missing', 'background'),
         ('empty.txt', 0, 'empty', 'background'),
@@ -132,6 +144,92 @@ def test_processes_find_the_same(data_set):
     assert len(alone) == 9
 
 
+def test_a_killed_process_ends_the_check_with_one_line(data_set, monkeypatch, capsys):
+    root = data_set(**{f'p{i}': BOX for i in range(6)})
+    images = list_images(root / 'images/train')
+    check, parent = labels_module.check_image, os.getpid()
+
+    def killed(image: str) -> object:
+        if os.getpid() != parent and image.endswith('p3.jpg'):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return check(image)
+
+    monkeypatch.setattr(labels_module, 'check_image', killed)
+    monkeypatch.setattr(labels_module, '_CHUNK', 1)
+    code = run_main(lambda argv: check_files(images, img2label_paths(images), 1, workers=2, name='train'), [])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert code == 1
+    assert line == (
+        'Error: train: checking: one of its processes was killed. See whether the machine ran out of memory'
+    )
+    assert multiprocessing.active_children() == []
+
+
+def test_how_pictures_are_converted_is_said_once(data_set):
+    root = data_set(a=BOX, b=BOX, c=BOX)
+    for name, top in {'a': 4000, 'b': 3000, 'c': 60000}.items():
+        (root / f'images/train/{name}.jpg').unlink()
+        Image.fromarray(np.linspace(0, top, 2400).reshape(40, 60).astype(np.uint16)).save(
+            root / f'images/train/{name}.png'
+        )
+    for _ in range(2):  # the second time from the cache
+        labels = read_labels(root / 'images/train', 1)
+        assert [(Path(p.file).name, p.kind, p.detail, p.action) for p in labels.problems] == [
+            ('a.png', 'note', '2 images: 16-bit pixels with values of 12 bits, divided by 16', 'kept'),
+            ('c.png', 'note', '1 image: 16-bit pixels with values of 16 bits, divided by 256', 'kept'),
+        ]
+
+
+def test_a_grave_fault_behind_many_others_is_still_seen(data_set):
+    root = data_set(a=BOX + '0 .5 .5 .2 7\n' * 50 + '5 .5 .5 .2 .2\n', b=BOX)
+    with pytest.raises(DataError, match=r'a\.txt line 52: class 5 is outside 0\.\.1'):
+        read_labels(root / 'images/train', nc=2, cache=False)
+
+
+def test_the_rest_of_a_file_is_kept_where_a_row_is_out_of_range(data_set):
+    root = data_set(a=BOX + '0 .5 .5 .2 1.4\n' * 20 + '0 .2 .2 .1 .1\n')
+    labels = read_labels(root / 'images/train', nc=1, cache=False)
+    np.testing.assert_allclose(labels.labels[0], [[0, 0.5, 0.5, 0.25, 0.25], [0, 0.2, 0.2, 0.1, 0.1]])
+    assert labels.problems[0].line == 2
+    assert labels.problems[0].action == 'row left out'
+    assert labels.problems[-1].detail.endswith('(and 10 more bad rows)')
+
+
+@pytest.mark.parametrize(
+    ('data', 'detail'),
+    [
+        (BOX.encode('utf-16'), 'UTF-16, not text in UTF-8'),
+        ('0 .5 .5 .1 .1 # 猫车'.encode('gbk'), 'GBK, not text in UTF-8'),
+        (b'PK\x03\x04' + bytes(99) + b'\x07', 'binary data, not text in UTF-8'),
+    ],
+)
+def test_label_files_in_another_encoding_are_named(data_set, data, detail):
+    root = data_set(a=None, b=BOX)
+    (root / 'labels/train/a.txt').write_bytes(data)
+    labels = read_labels(root / 'images/train', cache=False)
+    assert len(labels) == 1
+    assert labels.problems[0][2:] == ('text', detail, 'left out')
+
+
+def test_what_dos_leaves_behind_the_rows_is_ignored(data_set):
+    root = data_set(a=BOX + '\x1a', b=BOX + '\0' * 400)
+    labels = read_labels(root / 'images/train', nc=1, cache=False)
+    assert [len(rows) for rows in labels.labels] == [1, 1]
+    assert labels.problems == []
+
+
+def test_a_pipe_and_a_huge_file_are_no_label_files(data_set):
+    root = data_set(a=None, b=None, c=BOX)
+    os.mkfifo(root / 'labels/train/a.txt')
+    with open(root / 'labels/train/b.txt', 'wb') as file:
+        file.truncate(labels_module.MAX_BYTES + 1)
+    labels = read_labels(root / 'images/train', nc=1, cache=False)
+    assert [problem.detail for problem in labels.problems] == [
+        'not a regular file',
+        '32 MB, too large for a label file',
+    ]
+
+
 def test_a_file_full_of_faults_is_cut_short(data_set):
     root = data_set(a='x\n' * 500)
     problems = verify_image_label(str(root / 'images/train/a.jpg'), str(root / 'labels/train/a.txt')).problems
@@ -145,7 +243,7 @@ def test_a_byte_order_mark_and_binary_rubbish(data_set):
     (root / 'labels/train/b.txt').write_bytes(bytes(range(256)))
     labels = read_labels(root / 'images/train', cache=False)
     assert [len(rows) for rows in labels.labels] == [1]
-    assert labels.problems[0].kind == 'number'
+    assert labels.problems[0][2:] == ('text', 'binary data, not text in UTF-8', 'left out')
 
 
 def test_a_label_file_that_is_a_folder_is_named(data_set):
@@ -173,6 +271,18 @@ def test_a_class_the_yaml_does_not_name_stops_the_run(data_set):
         read_labels(root / 'images/train', nc=3)
     assert '(3 of them)' in error.value.mend
     assert len(read_labels(root / 'images/train', nc=None)) == 3  # as with --single-cls
+
+
+def test_classes_counted_from_1_are_recognised(data_set):
+    root = data_set(a='1 .5 .5 .1 .1\n', b='2 .5 .5 .1 .1\n3 .5 .5 .2 .2', c='3 .5 .5 .1 .1\n')
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(DataError, match='class 3 is outside') as error:
+            read_labels(root / 'images/train', nc=3)
+        assert error.value.mend.startswith('all classes are from 1 to 3: counted from 1?')
+    (root / 'labels/train/a.txt').write_text('0 .5 .5 .1 .1\n')
+    with pytest.raises(DataError, match='class 3 is outside') as error:
+        read_labels(root / 'images/train', nc=3)
+    assert error.value.mend.startswith('mend the labels, or the names')
 
 
 def test_a_wrong_class_is_one_line_and_exit_code_1(data_set, capsys):
@@ -212,6 +322,26 @@ def test_the_log_has_a_line_and_a_table(data_set, caplog):
     assert rows[0].split() == ['file', 'line', 'problem', 'so']
     assert [row.rsplit('  ')[-1] for row in rows[1:]] == ['left out', 'removed', 'background']  # gravest first
     assert 'labels/train/c.txt  1 ' in rows[1]
+
+
+def test_the_table_has_some_of_each_kind(data_set):
+    root = data_set(
+        **{f'p{i:02d}': '0 .5 .5 .2 7' for i in range(30)}, none=None, few=BOX * 2 + '0 .5 .5 0 0\n0 0 0 .2 .2\n'
+    )
+    labels = read_labels(root / 'images/train', nc=1, cache=False)
+    table = problem_table(labels.problems).splitlines()
+    assert len(table) == 1 + 20 + 1
+    assert [line.split('  ')[-1].strip() for line in table[1:-1]] == [
+        *['left out'] * 16, 'row left out', 'removed', 'kept', 'background'
+    ]  # fmt: skip
+    assert table[-1] == 'and 14 more: 14 range'
+    assert '30 left out, 1 rows left out, 1 repeated rows removed, 1 boxes mostly outside' in summary(labels)
+
+
+def test_control_characters_of_file_names_stay_out_of_the_table(data_set):
+    root = data_set(**{'a\x1b[2J': None})
+    (line,) = problem_table(read_labels(root / 'images/train', cache=False).problems).splitlines()[1:]
+    assert 'a\\x1b[2J.txt' in line
 
 
 def test_a_long_table_is_cut_and_the_rest_counted(data_set):

@@ -1,0 +1,209 @@
+"""Finding the images of a split and their label files, and what is there besides them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.data.images import is_image
+from utils.data.labelset import IGNORED, KEPT, LEFT_OUT, Problem
+from utils.data.lists import glob_files, read_list
+from utils.errors import DataError
+
+Split = str | Path | Sequence[str | Path]
+
+_CHECK_SPLITS = 'check train and val in the data set YAML'
+_UNTAR = 'mkdir {folder} && tar -xf {file} -C {folder}'
+_UNPACK = dict.fromkeys(('.tar', '.tgz', '.gz', '.bz2', '.xz'), _UNTAR)
+_UNPACK |= {'.zip': 'unzip {file} -d {folder}', '.rar': 'unrar x {file} {folder}/', '.7z': '7z x {file} -o{folder}'}
+_OF_OTHERS = ('.txt', '.npy', '.cache')  # labels, which are looked at for themselves, and our caches
+_OF_SYSTEMS = ('thumbs.db', 'desktop.ini')
+_MOST_KINDS = 20  # of notes, each of which is a line
+_NOT_LABELS = ('classes.txt', 'train.txt', 'val.txt', 'valid.txt', 'test.txt', 'readme.txt', 'license.txt', 'notes.txt')
+
+
+class Found(NamedTuple):
+    """What is in a split.
+
+    Attributes:
+        images: absolute paths, sorted; one that a list names twice comes twice.
+        problems: one for each kind of what was not taken, with a count and an example.
+    """
+
+    images: list[str]
+    problems: list[Problem]
+
+
+def img2label_paths(img_paths: Iterable[str | Path]) -> list[str]:
+    """The label file of each image: the last /images/ becomes /labels/, the suffix .txt."""
+    images, labels = f'{os.sep}images{os.sep}', f'{os.sep}labels{os.sep}'
+    return [os.path.splitext(labels.join(os.fspath(path).rsplit(images, 1)))[0] + '.txt' for path in img_paths]
+
+
+def list_images(split: Split) -> list[str]:
+    """The images of a split, see `find_images`."""
+    return find_images(split).images
+
+
+def find_images(split: Split) -> Found:
+    """The images of a split, and what lies beside them and their labels.
+
+    Args:
+        split: a folder with its subfolders (nothing hidden counts), a list file with one path a line, an image, a glob,
+            or several of these. Relative lines of a list are meant from the list's folder, else from the working
+            directory.
+
+    Raises:
+        DataError: a folder or list file is missing or no text, or there is no image in any of them.
+    """
+    sources = [split] if isinstance(split, (str, Path)) else list(split)
+    images, notes = [], _Notes()
+    for source in sources:
+        images += _images_of(os.fspath(source), notes)
+    if not images:
+        places, seen = ', '.join(map(str, sources)), [problem.detail for problem in notes.problems()]
+        raise DataError(f'{places}: no pictures found{f"; {seen[0]}" if seen else ""}', _CHECK_SPLITS)
+    return Found(sorted(images), notes.problems() + _sharing(images))
+
+
+def unpacking(file: str | Path) -> str:
+    """The command that unpacks an archive, judged by its name, into a folder of its own; '' for anything else."""
+    stem, suffix = os.path.splitext(file)
+    folder = shlex.quote(stem.removesuffix('.tar'))
+    return _UNPACK.get(suffix.lower(), '').format(file=shlex.quote(os.fspath(file)), folder=folder)
+
+
+class _Notes:
+    """Counts what is not taken, by a sentence with the example in it; keeps the first example of each."""
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[str, str, str], list] = {}  # kind, words, action: [count, first path]
+        self.others: list[Problem] = []
+
+    def add(self, kind: str, words: str, path: str, action: str = IGNORED) -> None:
+        if (kind, words, action) not in self.seen and len(self.seen) >= _MOST_KINDS:
+            kind, words, action = 'suffix', '{n} other file{s}', IGNORED
+        self.seen.setdefault((kind, words, action), [0, path])[0] += 1
+
+    def problems(self) -> list[Problem]:
+        counted = (
+            Problem(path, 0, kind, words.format(n=n, s='s' if n > 1 else ''), action)
+            for (kind, words, action), (n, path) in self.seen.items()
+        )
+        return [*counted, *self.others]
+
+
+def _images_of(source: str, notes: _Notes) -> Iterable[str]:
+    if os.path.isdir(source):
+        return _images_under(os.path.abspath(source), notes)
+    if os.path.isfile(source):
+        if is_image(source):
+            return [os.path.abspath(source)]
+        if unpacking(source):
+            raise DataError(f'{source}: an archive', f'unpack it: {unpacking(source)}')
+        return _images_listed_in(source, notes)
+    if glob.has_magic(source):
+        return _only_images(expand(source), notes)
+    raise DataError(f'{source}: no such folder or list file', _CHECK_SPLITS)
+
+
+def expand(pattern: str) -> list[str]:
+    """The files that a glob matches, and those below the folders that it matches."""
+    return glob_files(pattern) or glob_files(f'{pattern}/**')
+
+
+def _images_under(folder: str, notes: _Notes) -> list[str]:
+    images, seen = [], set()  # a linked folder may contain itself
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        images += _only_images((os.path.join(parent, name) for name in sorted(files)), notes)
+    _note_stray_labels(folder, images, notes)
+    return images
+
+
+def _only_images(paths: Iterable[str], notes: _Notes) -> list[str]:
+    images = []
+    for path in paths:
+        name = os.path.basename(path)
+        suffix = os.path.splitext(name)[1].lower()
+        if name.startswith('.'):
+            if is_image(name):
+                notes.add('hidden', '{n} hidden file{s} with the suffix of an image', path)
+        elif is_image(name):
+            images.append(path)
+        elif suffix not in _OF_OTHERS and name.lower() not in _OF_SYSTEMS:
+            notes.add('suffix', f'{{n}} {_braced(suffix) or "suffixless"} file{{s}}, not read as images', path)
+    return [os.path.abspath(image) for image in images]
+
+
+def _braced(text: str) -> str:
+    """A text that `str.format` gives back as it is."""
+    return text.replace('{', '{{').replace('}', '}}')
+
+
+def _images_listed_in(file: str, notes: _Notes) -> Iterator[str]:
+    listed = read_list(file, beside_first=True)
+    if listed.missing:
+        words = listed.problem(file).removeprefix(f'{file}: ')
+        notes.others.append(Problem(file, listed.missing[0][0], 'list', words, LEFT_OUT))
+    for path in listed.found:
+        if os.path.isdir(path):
+            yield from _images_under(os.path.abspath(path), notes)
+        elif is_image(path) and not os.path.basename(path).startswith('.'):
+            yield os.path.abspath(path)
+        else:
+            notes.add('list', f'{{n}} line{{s}} of {_braced(file)} naming no image', path)
+
+
+# Labels ---------------------------------------------------------------------------------------------------------------
+
+
+def _note_stray_labels(folder: str, images: Sequence[str], notes: _Notes) -> None:
+    """Label files that belong to no image of a folder, nearly always because of their names."""
+    wanted = set(img2label_paths(images))
+    places = {os.path.dirname(file) for file in wanted}
+    root = os.path.dirname(img2label_paths([os.path.join(folder, 'x.jpg')])[0])
+    if root != folder:  # labels have a folder of their own: all of it is meant
+        places |= {parent for parent, _, _ in os.walk(root) if f'{os.sep}.' not in parent[len(root) :]}
+    for place in sorted(places):
+        for name in _names(place):
+            path, (stem, suffix) = os.path.join(place, name), os.path.splitext(name)
+            if suffix.lower() != '.txt' or path in wanted or name.startswith('.') or name.lower() in _NOT_LABELS:
+                continue
+            if suffix != '.txt':
+                notes.add('orphan', '{n} label file{s} with the suffix in capitals: .txt is read', path)
+            elif is_image(stem):
+                notes.add('orphan', "{n} label file{s} named with the image's suffix: a.txt is read for a.jpg", path)
+            else:
+                notes.add('orphan', '{n} label file{s} without an image', path)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _sharing(images: Sequence[str]) -> list[Problem]:
+    """What is to be said of a.jpg and a.png, whose labels are both in a.txt."""
+    first: dict[str, str] = {}
+    others = [
+        (image, first[file])
+        for image, file in zip(images, img2label_paths(images))
+        if first.setdefault(file, image) != image
+    ]
+    if not others:
+        return []
+    (image, other), n = others[0], len(others)
+    words = f'{n} image{"s" if n > 1 else ""} with the labels of another, here those of {os.path.basename(other)}'
+    return [Problem(image, 0, 'shared', words, KEPT)]
