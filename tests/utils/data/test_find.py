@@ -27,12 +27,12 @@ def said(split: object) -> dict[str, tuple[str, str, str]]:
 
 
 def test_files_that_are_no_images_are_counted_by_suffix(tmp_path):
-    names = ['a.jpg', 'b.HEIC', 'c.heic', 'sub/d.mp4', 'sub/e.xml', 'LICENSE', 'Thumbs.db', 'x.npy', '.DS_Store']
-    touch(tmp_path / 'images', *names, '._a.jpg', 'sub/._d.jpg', '.thumbs/y.heic')
+    names = ['a.jpg', 'b.PSD', 'c.psd', 'sub/d.mp4', 'sub/e.xml', 'LICENSE', 'Thumbs.db', 'x.npy', '.DS_Store']
+    touch(tmp_path / 'images', *names, '._a.jpg', 'sub/._d.jpg', '.thumbs/y.psd')
     assert list_images(tmp_path / 'images') == [str(tmp_path / 'images/a.jpg')]
     assert said(tmp_path / 'images') == {
         '1 suffixless file, not read as images': ('LICENSE', 'suffix', 'ignored'),
-        '2 .heic files, not read as images': ('b.HEIC', 'suffix', 'ignored'),
+        '2 .psd files, not read as images': ('b.PSD', 'suffix', 'ignored'),
         '1 .mp4 file, not read as images': ('d.mp4', 'suffix', 'ignored'),
         '1 .xml file, not read as images': ('e.xml', 'suffix', 'ignored'),
         '2 hidden files with the suffix of an image': ('._a.jpg', 'hidden', 'ignored'),
@@ -120,12 +120,12 @@ def test_names_of_any_bytes(tmp_path):
 
 def test_notes_are_in_the_table_with_and_without_a_cache(tmp_path, caplog):
     picture(tmp_path / 'images/a.jpg')
-    touch(tmp_path, 'images/b.heic', 'labels/orphan.txt')
+    touch(tmp_path, 'images/b.psd', 'labels/orphan.txt')
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.INFO, 'yolov5'):
             read_labels(tmp_path / 'images', 1)
-        assert '1 .heic file, not read as images  ignored' in ' '.join(caplog.messages[1].split(' ')).replace('   ', '')
+        assert '1 .psd file, not read as images  ignored' in ' '.join(caplog.messages[1].split(' ')).replace('   ', '')
         assert '1 label file without an image' in caplog.messages[1]
-    touch(tmp_path, 'images/c.heic')  # no image and no label: the cache stands, the note does not
-    assert '2 .heic files, not read as images' in [p.detail for p in read_labels(tmp_path / 'images', 1).problems]
+    touch(tmp_path, 'images/c.psd')  # no image and no label: the cache stands, the note does not
+    assert '2 .psd files, not read as images' in [p.detail for p in read_labels(tmp_path / 'images', 1).problems]

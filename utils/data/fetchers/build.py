@@ -204,17 +204,19 @@ def _is_there(name: str, folder: Path) -> bool:
 
 def _missing(name: str, folder: Path) -> str:
     """The first split of the data set's YAML that has no pictures or no labels in a folder; '' if there is none."""
-    from utils.data.labels import img2label_paths, list_images  # loads OpenCV
+    from utils.data.find import img2label_paths, list_images  # loads OpenCV
+    from utils.data.lists import read_list
 
     content = read_yaml(DATA_DIRS[0] / f'{name}.yaml')
     for split in ('train', 'val', 'test'):
         entries = content.get(split) or []
         for entry in [entries] if isinstance(entries, str) else entries:
-            if not (folder / entry).exists():
+            source = folder / entry
+            if not source.exists():
                 return entry
-            images = list_images(folder / entry)
-            if not any(map(os.path.exists, images)):
-                return images[0]
+            if source.is_file() and not (listed := read_list(source, beside_first=True)).found:
+                return str(source.parent / listed.missing[0][1]) if listed.missing else entry
+            images = list_images(source)
             labels = img2label_paths(images)
             if split != 'test' and not any(map(os.path.exists, labels)):
                 return labels[0]
