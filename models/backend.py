@@ -60,7 +60,7 @@ class NetworkRunner:
     ) -> None:
         from models.cpu.inference import compile_model
 
-        self.model, self.path = model.half() if fp16 else model, 'model'
+        self.model, self.path, self.fp16 = model.half() if fp16 else model, 'model', fp16
         self.names, self.stride = list(model.names), grid_size(model)
         self.fast = compile_model(model, maps) if frozen and device.type == 'cpu' else None
         self.lock = threading.Lock()  # a network runs for one thread at a time: OneFlow promises nothing else
@@ -75,9 +75,8 @@ class NetworkRunner:
             return augmented(x, self.fast, self.model.largest_stride, self.model.detect.nl)
         if on_cpu and self.fast and not visualize:
             return self.fast(x)
-        x = torch.from_numpy(np.ascontiguousarray(x)) if on_cpu else x
         with torch.no_grad(), self.lock:
-            rows = self.model(x, augment=augment, visualize=visualize)[0]
+            rows = self.model(self._input(x), augment=augment, visualize=visualize)[0]
             return rows.numpy() if on_cpu else rows.float()
 
     def with_maps(self, x: Array) -> tuple[Array, list[torch.Tensor]]:
@@ -89,8 +88,17 @@ class NetworkRunner:
             rows, *maps = self.fast.session.run(None, {self.fast.input: x})
             return rows, [torch.from_numpy(_by_anchor(raw, self.model.detect.na)) for raw in maps]
         with torch.no_grad(), self.lock:
-            rows, maps = self.model(torch.from_numpy(np.ascontiguousarray(x)) if on_cpu else x)
+            rows, maps = self.model(self._input(x))
             return (rows.numpy() if on_cpu else rows.float()), maps
+
+    def _input(self, x: Array) -> torch.Tensor:
+        """Images as a float tensor in the weights' precision, where they are."""
+        import oneflow as torch
+
+        if isinstance(x, np.ndarray):
+            return torch.from_numpy(np.ascontiguousarray(x))
+        dtype = torch.float16 if self.fp16 else torch.float32
+        return x if x.dtype == dtype else x.to(dtype)
 
 
 class Backend:
@@ -214,10 +222,12 @@ class Backend:
 
     def _input_of(self, member: NetworkRunner | Runner, im: Array) -> Array:
         on_gpu = member.kind == 'oneflow' and self.device.type != 'cpu'
-        if on_gpu == (not isinstance(im, np.ndarray)):
+        if isinstance(im, np.ndarray) and not on_gpu:
             return im
         if not on_gpu:
             return im.detach().cpu().numpy()
+        if not isinstance(im, np.ndarray):
+            return im if im.device == self.device else im.to(self.device)
         import oneflow as torch
 
         return torch.tensor(im, dtype=torch.float16 if self.fp16 else torch.float32, device=self.device)
@@ -277,8 +287,9 @@ def wrap(model: Any, frozen: bool = False, maps: bool = False) -> Backend:
     """
     if isinstance(model, Backend):
         return model
-    device = next(model.parameters()).device
-    return Backend([NetworkRunner(model.eval(), device, frozen=frozen, maps=maps)], device)
+    first = next(model.parameters())
+    fp16 = first.element_size() == 2
+    return Backend([NetworkRunner(model.eval(), first.device, fp16, frozen, maps)], first.device, fp16)
 
 
 def _open(file: str | Path, device: torch.device, dnn: bool, fp16: bool, fuse: bool) -> NetworkRunner | Runner:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import oneflow as torch
 from oneflow import nn
 
-from models.ops import AnchorConv2d
+from models.ops import AnchorConv2d, without_half
 
 
 class Detect(nn.Module):
@@ -38,6 +38,11 @@ class Detect(nn.Module):
         """Pixels per cell of each level, (nl,), on the CPU."""
         return torch.tensor(self._strides)
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
+        """Casts and moves; the anchors stay in float32, in which boxes are decoded."""
+        anchors = self.anchors
+        return super()._apply(lambda tensor: without_half(fn, tensor) if tensor is anchors else fn(tensor))
+
     def forward(self, x: Sequence[torch.Tensor]) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
         """Feature maps (b, c, ny, nx), finest first.
 
@@ -55,8 +60,10 @@ class Detect(nn.Module):
         """Raw map (b, na, ny, nx, 5 + nc) of a level -> boxes (b, na * ny * nx, 5 + nc).
 
         A centre is (2σ - 0.5 + cell) * stride: within half a cell around its own. A size is (2σ)² * anchor: at most
-        four times the anchor, so that it can't run away as YOLOv3's exponential does.
+        four times the anchor, so that it can't run away as YOLOv3's exponential does. It is worked out in float32:
+        float16 has whole pixels only from 1024 on, and every other one from 2048.
         """
+        raw = raw.float() if raw.dtype == torch.float16 else raw
         b, na, ny, nx, no = raw.shape
         stride = self._strides[level]
         y = raw.sigmoid()

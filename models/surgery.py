@@ -11,6 +11,7 @@ import oneflow as torch
 from oneflow import nn
 from oneflow.nn import functional as F
 
+from models.common import BottleneckCSP, Conv, MixConv2d
 from models.ops import Conv2d
 from utils.boxes import Array
 
@@ -22,19 +23,45 @@ def initialize_weights(model: nn.Module) -> None:
             module.eps, module.momentum = 1e-3, 0.03
 
 
-def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Conv2d:
+def fold_norms(model: nn.Module) -> None:
+    """Fold, in place, the batch norms that follow one or several convolutions: those of Conv, BottleneckCSP, MixConv2d.
+
+    The results in evaluation mode stay the same but for rounding. A batch norm that is a row of its own stays.
+    """
+    for module in list(model.modules()):
+        norm = getattr(module, 'bn', None)
+        if not isinstance(norm, nn.BatchNorm2d):
+            continue
+        if isinstance(module, Conv):
+            module.conv, module.bn = fuse_conv_and_bn(module.conv, norm), None
+        elif isinstance(module, BottleneckCSP):
+            passed = module.cv3.out_channels
+            module.cv3, module.cv2 = fuse_conv_and_bn(module.cv3, norm), fuse_conv_and_bn(module.cv2, norm, passed)
+            module.bn = nn.Identity()
+        elif isinstance(module, MixConv2d):
+            firsts = np.cumsum([0, *(conv.out_channels for conv in module.m)])
+            module.m = nn.ModuleList([fuse_conv_and_bn(conv, norm, int(i)) for conv, i in zip(module.m, firsts)])
+            module.bn = nn.Identity()
+
+
+def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d, first: int = 0) -> Conv2d:
     """One convolution that equals `conv` followed by `bn` in evaluation mode; its parameters need no gradient.
 
     y = (conv(x) - mean) * scale + shift with scale = weight / sqrt(variance + eps), worked out in float64.
+
+    Args:
+        first: which of the norm's channels is the convolution's first; the norm may go over several side by side.
     """
+    own = slice(first, first + conv.out_channels)
+    weight, shift, mean, variance = (t.double()[own] for t in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
     fused = Conv2d(
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups
     ).to(device=conv.weight.device, dtype=conv.weight.dtype)
     with torch.no_grad():
-        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-        bias = -bn.running_mean.double() if conv.bias is None else conv.bias.double() - bn.running_mean.double()
+        scale = weight / (variance + bn.eps).sqrt()
+        bias = -mean if conv.bias is None else conv.bias.double() - mean
         fused.weight.copy_(conv.weight.double() * scale.view(-1, 1, 1, 1))
-        fused.bias.copy_(bn.bias.double() + bias * scale)
+        fused.bias.copy_(shift + bias * scale)
     return fused.requires_grad_(False)
 
 

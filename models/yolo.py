@@ -20,13 +20,12 @@ if __name__ == '__main__' and not __package__:
 import oneflow as torch
 from oneflow import nn
 
-from models.common import Conv
 from models.cpu import engine as cpu_engine
 from models.head import Detect
 from models.parse import parse_model, read_config
 from models.profiling import LayerTimer, profile
 from models.summary import layer_table, model_info
-from models.surgery import fuse_conv_and_bn, initialize_weights
+from models.surgery import fold_norms, initialize_weights
 from models.tta import augmented
 from utils.device import select_device
 from utils.errors import ConfigError, run_main
@@ -122,13 +121,11 @@ class Model(nn.Module):
         return x
 
     def fuse(self) -> Model:
-        """Fold the batch norms of Conv layers into their convolutions, in place: the same results, for inference only.
+        """Fold batch norms into the convolutions before them, in place: the same results, for inference only.
 
         No parameter asks for a gradient afterwards.
         """
-        for module in self.modules():
-            if isinstance(module, Conv) and module.bn is not None:
-                module.conv, module.bn = fuse_conv_and_bn(module.conv, module.bn), None
+        fold_norms(self)
         return self.requires_grad_(False)
 
     def info(self, verbose: bool = False, img_size: int = 640) -> str:

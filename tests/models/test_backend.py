@@ -277,3 +277,29 @@ def test_known_boxes_do_not_go_with_inner_suppression(exports, images):
 
 def test_the_originals_name(exports):
     assert DetectMultiBackend(weights=str(exports['dynamic']), device=torch.device('cpu')).kind == 'onnx'
+
+
+@pytest.mark.parametrize('half', [False, True])
+def test_tensors_are_cast_to_the_weights_precision(half):
+    """A float32 tensor into a half model fails on a GPU. Here a stand-in for the network, for a CPU has no kernels."""
+    seen = []
+
+    class Recorder(torch.nn.Module):
+        names, largest_stride = NAMES, 32
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x, augment=False, visualize=None):
+            seen.append(x.dtype)
+            return x.reshape(1, 1, -1), None
+
+    backend = wrap(Recorder().half() if half else Recorder())
+    assert backend.fp16 == half
+    runner = backend.members[0]
+    for dtype in (torch.float32, torch.float16):
+        x = torch.zeros(1, 3, 2, 2).to(dtype)
+        assert runner(x).dtype == torch.float32
+        runner.with_maps(x)
+    assert seen == [torch.float16 if half else torch.float32] * 4

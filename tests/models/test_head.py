@@ -132,3 +132,16 @@ def test_decoding_in_several_threads_takes_each_its_own_grid(detect):
     expected = detect.decode(0, raw).numpy()
     detect._offsets = Overtaken()
     np.testing.assert_array_equal(detect.decode(0, raw).numpy(), expected)
+
+
+def test_half_precision_maps_are_decoded_in_float32():
+    """In float16 a step is one pixel from 1024 on, and two from 2048; anchors are off by up to 1 in 2048."""
+    layer = Detect(nc=1, anchors=[[373.3, 326.7]], ch=(4,))
+    layer.set_strides([32])
+    values = np.random.default_rng(0).standard_normal((1, 1, 2, 80, 6)).astype(np.float16)
+    expected = naive_decode(values, [373.3, 326.7], 32)
+    boxes = layer.half().decode(0, torch.tensor(values))
+    assert boxes.dtype == torch.float32
+    assert expected[0, :, 0].max() > 2500
+    np.testing.assert_allclose(boxes.numpy(), expected, rtol=1e-6, atol=1e-3)
+    assert (layer.m[0].weight.dtype, layer.anchors.dtype) == (torch.float16, torch.float32)

@@ -126,3 +126,17 @@ def test_copies_are_independent(x):
     norm(x)
     assert (twin.running_mean.numpy() == 0).all()
     assert twin.num_batches_tracked.item() == 0
+
+
+def test_batch_norm_takes_float16_and_stays_in_float32():
+    """OneFlow's has no kernel for float16 on any device; statistics may not fit into it, either."""
+    torch.manual_seed(0)
+    norm = ops.BatchNorm2d(3).eval()
+    norm.running_var.copy_(torch.tensor([1e5, 1e-7, 1.0]))
+    x = torch.randn(2, 3, 4, 5)
+    expected = norm(x).detach().numpy()
+    assert norm.half() is norm
+    assert [t.dtype for t in norm.state_dict().values() if t.ndim] == [torch.float32] * 4
+    y = norm(x.half())
+    assert y.dtype == torch.float16
+    np.testing.assert_allclose(y.numpy().astype(np.float32), expected, rtol=2e-3, atol=1e-4)

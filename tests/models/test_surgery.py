@@ -13,6 +13,7 @@ from models import common
 from models.surgery import (
     copy_attr,
     find_modules,
+    fold_norms,
     fuse_conv_and_bn,
     initialize_weights,
     prune,
@@ -36,6 +37,31 @@ def test_folding(args, bias):
     np.testing.assert_allclose(fused(x).numpy(), norm(conv(x)).detach().numpy(), rtol=1e-5, atol=1e-5)
     assert not any(p.requires_grad for p in fused.parameters())
     assert (fused.kernel_size, fused.stride, fused.groups) == (conv.kernel_size, conv.stride, conv.groups)
+
+
+@pytest.mark.parametrize(
+    'layer',
+    [common.BottleneckCSP(4, 6, 2), common.MixConv2d(4, 7, (1, 3, 5)), common.Conv(4, 5)],
+    ids=lambda m: type(m).__name__,
+)
+def test_no_norm_is_left_behind_a_convolution(layer):
+    """Also where one norm goes over the maps of several convolutions: OneFlow's takes no float16."""
+    torch.manual_seed(0)
+    for name, buffer in layer.named_buffers():
+        if name.endswith(('running_mean', 'running_var')):
+            buffer.copy_(torch.rand(*buffer.shape) + 0.5)
+    layer.eval()
+    x = torch.randn(2, 4, 6, 5)
+    expected = layer(x).detach().numpy()
+    fold_norms(layer)
+    assert not find_norms(layer)
+    np.testing.assert_allclose(layer(x).numpy(), expected, rtol=1e-4, atol=1e-5)
+    fold_norms(layer)  # a second time changes nothing
+    np.testing.assert_allclose(layer(x).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def find_norms(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def test_settings_of_batch_norms():
