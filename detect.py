@@ -31,6 +31,7 @@ from utils.errors import DataError, Terminated, UsageError, check_range, run_mai
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import Distinct, folder_name, increment_path
+from utils.values import items, text
 
 if TYPE_CHECKING:  # heavy rooms are entered when detection starts, so that --help is quick
     from models.backend import Backend
@@ -47,9 +48,9 @@ class DetectOptions:
         ['yolov5s.pt'], nargs='+', help='checkpoint, .onnx file or OpenVINO folder; several run as one'
     )
     source: Any = option(
-        'data/images', type=str, help='picture, video, folder, glob, .txt or .streams list, webcam number, or address'
+        'data/images', help='picture, video, folder, glob, .txt or .streams list, webcam number, or address'
     )
-    data: str = option('coco128.yaml', help='data set YAML whose class names are shown if the weights have none')
+    data: Any = option('coco128.yaml', help='data set YAML whose class names are shown if the weights have none')
     imgsz: list = option([640], '--imgsz', '--img', '--img-size', nargs='+', type=int, help='image size: side, or h w')
     conf_thres: float = option(0.25, help='least confidence')
     iou_thres: float = option(0.45, help='IoU above which a box suppresses another')
@@ -72,6 +73,7 @@ class DetectOptions:
     hide_conf: bool = option(False, help='draw class names without confidences')
     half: bool = option(False, help='half precision (GPU only)')
     dnn: bool = option(False, help='run an .onnx file by OpenCV')
+    square: bool = option(False, help='pad images to the whole --imgsz, as exports of a fixed size see them')
     vid_stride: int = option(1, help='take every Nth frame of videos and streams')
 
 
@@ -159,7 +161,8 @@ def start(opt: DetectOptions) -> Job:
     from utils.data.sources import open_source
     from utils.data.streams import hide_password
 
-    opt.weights = [opt.weights] if isinstance(opt.weights, (str, Path)) else list(opt.weights)
+    if not isinstance(opt.source, str):
+        opt.source = [text('--source', one) for one in items('--source', opt.source)]
     LOGGER.info(colorstr('detect: ') + hide_password(describe_options(opt)))
     check_options(opt)
     sources = open_source(opt.source, opt.vid_stride)  # before the model is loaded: a typo shows at once
@@ -172,7 +175,7 @@ def start(opt: DetectOptions) -> Job:
     backend = load_backend(opt.weights, device, dnn=opt.dnn, fp16=opt.half)
     names = class_names(backend.names, opt)
     sources.stride, sources.img_size = backend.stride, backend.input_size(opt.imgsz)
-    sources.auto = backend.imgsz is None  # a file made for one size takes no other
+    sources.auto = backend.imgsz is None and not opt.square  # a file made for one size takes no other
     if device.type != 'cpu':
         backend.warmup((1, 3, *sources.img_size))
     opt.view_img = opt.view_img and can_show()
@@ -182,7 +185,6 @@ def start(opt: DetectOptions) -> Job:
 
 def check_options(opt: DetectOptions) -> None:
     """Refuse what can't work before anything is loaded."""
-    opt.imgsz = [opt.imgsz] if isinstance(opt.imgsz, int) else list(opt.imgsz)
     if len(opt.imgsz) > 2 or min(opt.imgsz) < 1:
         raise UsageError(f'--imgsz {opt.imgsz}: not an image size', 'give a side, or height and width')
     for name in ('max_det', 'line_thickness'):

@@ -115,9 +115,6 @@ def export(opt: ExportOptions) -> list[str]:
 
 def check_options(opt: ExportOptions) -> None:
     """Refuse what can't work before anything is loaded."""
-    for name in ('weights', 'imgsz', 'include'):
-        value = getattr(opt, name)
-        setattr(opt, name, list(value) if isinstance(value, (list, tuple)) else [value])
     opt.include = list(dict.fromkeys(name.lower() for name in opt.include))
     for name in opt.include:
         if name not in FORMATS:

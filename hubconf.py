@@ -28,9 +28,15 @@ def _create(
     from models.yolo import Model
     from utils.checkpoint import intersect_dicts, load_checkpoint, load_state
     from utils.downloads import attempt_download
+    from utils.errors import UsageError
     from utils.log import set_logging
+    from utils.values import whole_number
 
     set_logging(verbose)
+    channels, classes = whole_number('channels', channels), whole_number('classes', classes)
+    for what, count in (('channels', channels), ('classes', classes)):
+        if count < 1:
+            raise UsageError(f'{what} {count}: out of range', 'it has to be 1 or more')
     device = find_device(device)
     if pretrained and channels == 3 and classes == 80:
         return _load(f'{name}.pt', autoshape, device)
@@ -64,7 +70,7 @@ def custom(
         autoshape: take pictures of any kind and give Detections; otherwise it is the network itself (tensors in and
             out), and for exported files the back end.
         _verbose: say what is done.
-        device: 'cpu', '0', 'cuda:0' or a device; None for a GPU if there is one.
+        device: 'cpu', 'cuda', 'cuda:0', 0 or a device; None for a GPU if there is one.
     """
     from utils.log import set_logging
 

@@ -41,8 +41,8 @@ class TrainOptions:
 
     weights: str = option('yolov5s.pt', help="checkpoint to start from; '' trains from scratch")
     cfg: str = option('', help='model YAML, such as yolov5n.yaml; needed without --weights')
-    data: str = option('coco128.yaml', help='data set YAML')
-    hyp: str = option('hyp.scratch-low.yaml', help='hyper-parameter YAML')
+    data: Any = option('coco128.yaml', help='data set YAML')
+    hyp: Any = option('hyp.scratch-low.yaml', help='hyper-parameter YAML')
     epochs: int = option(300, help='epochs to train')
     batch_size: int = option(16, help='batch size over all processes; -1 measures what fits the GPU')
     imgsz: int = option(640, '--imgsz', '--img', '--img-size', help='image size in pixels')

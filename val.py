@@ -39,7 +39,7 @@ COMPARABLE_CONF = 0.01  # from here on the tails of the curves are missing
 class ValOptions:
     """What the command line and `run` take."""
 
-    data: Any = option('coco128.yaml', type=str, help='data set YAML')
+    data: Any = option('coco128.yaml', help='data set YAML')
     weights: list = option(
         ['yolov5s.pt'], nargs='+', help='checkpoint, .onnx file or OpenVINO folder, or several to evaluate as one'
     )
@@ -159,7 +159,6 @@ def load_job(opt: ValOptions, save_dir: str | Path | None, callbacks: Callbacks,
     from models.backend import load_backend
     from utils.device import describe_device, select_device
 
-    opt.weights = [opt.weights] if isinstance(opt.weights, (str, Path)) else list(opt.weights)
     opt.save_txt |= opt.save_hybrid
     LOGGER.info(colorstr('val: ') + describe_options(opt))
     check_options(opt)

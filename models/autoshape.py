@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,12 @@ from models.backend import Backend, wrap
 from models.detections import Detections
 from utils.boxes import scale_coords
 from utils.data.bit_depth import ImageNotes
-from utils.data.image_check import load_image
+from utils.data.image_check import load_bytes, load_image
 from utils.data.images import from_array, from_pil
 from utils.data.letterbox import letterbox
 from utils.downloads import is_url, safe_download, url2file
 from utils.errors import DataError, UsageError
+from utils.imgsz import image_sides
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -36,7 +37,8 @@ class AutoShape:
         model = AutoShape(load_backend('yolov5n.pt'))
         results = model(['a.jpg', array[..., ::-1], image], size=640)
 
-    It may be called from several threads; its attributes are for all calls.
+    It may be called from several threads; its attributes are for all calls. It can be copied and pickled, for other
+    processes: a checkpoint's network goes along, an exported file is opened anew.
 
     Args:
         model: a `Backend`, or a network in memory.
@@ -44,14 +46,14 @@ class AutoShape:
     Attributes:
         conf, iou, agnostic, multi_label, classes, max_det: of non-maximum suppression, see `utils.nms`.
         amp: compute in mixed precision; on a GPU only.
-        names: class names; stride: of the network; backend: what runs.
+        names: class names, which may be replaced; stride: of the network; backend: what runs.
     """
 
     conf: float = 0.25
     iou: float = 0.45
     agnostic: bool = False
     multi_label: bool = False
-    classes: Sequence[int] | None = None
+    classes: Iterable[int] | int | None = None
     max_det: int = 1000
     amp: bool = False
 
@@ -59,9 +61,22 @@ class AutoShape:
         self.backend: Backend = wrap(model)
         self.notes = ImageNotes(at_once=True)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != 'notes'}  # what one process has said
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, notes=ImageNotes(at_once=True))
+
     @property
     def names(self) -> list[str]:
         return self.backend.names
+
+    @names.setter
+    def names(self, names: Iterable[str] | Mapping[int, str]) -> None:
+        numbered = [names.get(i) for i in range(len(names))] if isinstance(names, Mapping) else list(names)
+        if len(numbered) != len(self.names) or not all(isinstance(name, str) for name in numbered):
+            raise UsageError(f'names: {len(numbered)} for {len(self.names)} classes', 'give a name for each')
+        self.backend.names = numbered
 
     @property
     def stride(self) -> int:
@@ -76,16 +91,22 @@ class AutoShape:
         """The network; None for exported files and ensembles."""
         return self.backend.model
 
-    def __call__(self, ims: Any, size: int | Sequence[int] = 640, augment: bool = False, profile: bool = False) -> Any:
+    def __call__(
+        self, ims: Any, size: int | Sequence[int] = 640, augment: bool = False, profile: bool = False,
+        square: bool = False,
+    ) -> Any:  # fmt: skip
         """Detect.
 
         Args:
-            ims: a picture or a list of them. Paths and http(s) addresses; PIL images; arrays or tensors RGB,
-                (h, w, 3) or (3, h, w), grey and RGBA too: uint8, floats in 0..1 or 0..255, and others, see
-                `utils.data.bit_depth.to_8_bits`. Or a float tensor (b, 3, h, w) in 0..1, for the network.
+            ims: an image or a list (or generator) of them. Paths and http(s) addresses; files opened in binary mode;
+                PIL images; arrays or tensors RGB, (h, w, 3) or (3, h, w), grey and RGBA too: uint8, floats in 0..1 or
+                0..255, and others, see `utils.data.bit_depth.to_8_bits`. Or a float tensor (b, 3, h, w) in 0..1, for
+                the network.
             size: pixels of the longer side that the network sees, or (height, width).
             augment: over three scales and a mirror image.
             profile: print the time of every layer first.
+            square: pad the images to the whole `size`, as exported files of a fixed size see them, where otherwise they
+                are padded to whole strides only. The boxes differ a little.
 
         Returns:
             Detections; for a tensor (b, 3, h, w) the network's rows (b, rows, 5 + nc) as a tensor.
@@ -99,7 +120,7 @@ class AutoShape:
 
         clock = [time_sync()]
         pictures, files = read_pictures(ims, self.notes)
-        x = self.backend.prepare(self._stacked(pictures, size))
+        x = self.backend.prepare(self._stacked(pictures, size, square))
         clock.append(time_sync())
         if profile:
             self._print_layer_times(x)
@@ -118,8 +139,14 @@ class AutoShape:
 
     forward = __call__
 
-    def to(self, device: torch.device | str) -> AutoShape:
-        """Move to a device: 'cpu', 'cuda:0', ..."""
+    def warmup(self, imgsz: Sequence[int] = (1, 3, 640, 640)) -> None:
+        """Run an empty image (b, 3, h, w), so that the first real one's time is like the others'."""
+        self.backend.warmup(imgsz)
+
+    # As a PyTorch module has them -------------------------------------------------------------------------------------
+
+    def to(self, device: torch.device | str | int) -> AutoShape:
+        """Move to a device: 'cpu', 'cuda:0', 0, ..."""
         self.backend = self.backend.to(device)
         return self
 
@@ -129,16 +156,48 @@ class AutoShape:
     def cuda(self, device: int = 0) -> AutoShape:
         return self.to(f'cuda:{device}')
 
-    def eval(self) -> AutoShape:
-        """For callers of the original: it is always in evaluation mode."""
+    def half(self) -> AutoShape:
+        """Compute in half precision, on a GPU; elsewhere a line says that nothing changes."""
+        self.backend = self.backend.half()
         return self
 
-    def _stacked(self, pictures: Sequence[np.ndarray], size: int | Sequence[int]) -> np.ndarray:
-        """Pictures letterboxed to one shape, the smallest of whole strides that has room for each at its scale."""
-        if self.backend.imgsz:
+    def float(self) -> AutoShape:
+        """Compute in single precision."""
+        self.backend = self.backend.float()
+        return self
+
+    def fuse(self) -> AutoShape:
+        """Fold batch norms into the convolutions; weights that were loaded for detection are folded already."""
+        self.backend = self.backend.fuse()
+        return self
+
+    def parameters(self) -> Iterator[torch.Tensor]:
+        """The networks' parameters; exported files have none."""
+        return self.backend.parameters()
+
+    def eval(self) -> AutoShape:
+        """It is always in evaluation mode."""
+        return self
+
+    def train(self, mode: bool = True) -> AutoShape:
+        """For `train(False)`.
+
+        Raises:
+            UsageError: `mode` is True.
+        """
+        if mode:
+            raise UsageError('train(): this model only detects', 'train.py trains; autoshape=False gives the network')
+        return self
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _stacked(self, pictures: Sequence[np.ndarray], size: int | Sequence[int], square: bool) -> np.ndarray:
+        """Pictures letterboxed to one shape: the smallest of whole strides that has room for each at its scale, or with
+        `square` the whole size."""
+        if square or self.backend.imgsz:
             shape = self.backend.input_size(size)
         else:
-            longest = size if isinstance(size, int) else max(size)
+            longest = max(image_sides('size', size))
             if longest < 1:
                 raise UsageError(f'size {size}: too small', f'give a multiple of {self.stride}')
             scales = [longest / max(p.shape[:2]) for p in pictures]
@@ -180,12 +239,19 @@ def _is_network_input(ims: Any) -> bool:
 
 def read_pictures(ims: Any, notes: ImageNotes | None = None) -> tuple[list[np.ndarray], list[str]]:
     """One picture or a list of them, as for `AutoShape`: (h, w, 3) uint8 RGB, and file names for their results."""
-    several = isinstance(ims, (list, tuple)) or getattr(ims, 'ndim', 0) == 4
-    read = [read_picture(im, i, notes) for i, im in enumerate(ims if several else [ims])]
+    read = [read_picture(im, i, notes) for i, im in enumerate(ims if _is_several(ims) else [ims])]
     if not read:
         raise DataError('no pictures given')
     pictures, files = zip(*read)
     return list(pictures), list(files)
+
+
+def _is_several(ims: Any) -> bool:
+    """Whether this is a list, tuple, generator, ... of images, or a batch in an array or tensor."""
+    if hasattr(ims, 'ndim'):
+        return ims.ndim == 4 or (isinstance(ims, np.ndarray) and ims.dtype.kind in 'OU')  # the last of paths
+    single = isinstance(ims, (str, bytes, os.PathLike, Mapping)) or hasattr(ims, 'read')
+    return isinstance(ims, Iterable) and not single
 
 
 def read_picture(source: Any, number: int = 0, notes: ImageNotes | None = None) -> tuple[np.ndarray, str]:
@@ -203,12 +269,31 @@ def read_picture(source: Any, number: int = 0, notes: ImageNotes | None = None) 
         name = url2file(str(source)) if is_url(source) else os.fspath(source)
         bgr = _download(str(source), notes) if is_url(source) else load_image(source, notes)
         im = np.ascontiguousarray(bgr[..., ::-1])
+    elif hasattr(source, 'read'):
+        name = _own_name(getattr(source, 'name', ''), name)
+        im = np.ascontiguousarray(load_bytes(_content(source, name), name, notes)[..., ::-1])
     elif isinstance(source, Image.Image):
-        name = getattr(source, 'filename', '') or name
+        name = _own_name(getattr(source, 'filename', ''), name)
         im = from_pil(source, name, notes)
     else:
         im = from_array(_as_array(source, name), name, notes)
     return im, Path(name).with_suffix('.jpg').name
+
+
+def _own_name(own: Any, other: str) -> str:
+    """A file's name where it has one: of an open file it may be a number."""
+    return os.fsdecode(own) if own and isinstance(own, (str, bytes, os.PathLike)) else other
+
+
+def _content(file: Any, name: str) -> bytes:
+    """What is left to read of an open file."""
+    try:
+        data = file.read()
+    except (OSError, ValueError) as problem:  # ValueError: it is closed, or a text file that is not UTF-8
+        raise DataError(f'{name}: can not be read ({problem})', "open it in mode 'rb'") from None
+    if not isinstance(data, bytes):
+        raise DataError(f'{name}: a file opened as text is no image', "open it in mode 'rb'")
+    return data
 
 
 def _download(url: str, notes: ImageNotes | None) -> np.ndarray:
@@ -226,4 +311,6 @@ def _as_array(source: Any, name: str) -> np.ndarray:
         return source
     if hasattr(source, 'cpu'):
         return source.cpu().numpy()
-    raise DataError(f'{name}: a {type(source).__name__} is no picture', 'give a path, PIL image, array or tensor')
+    raise DataError(
+        f'{name}: a {type(source).__name__} is no picture', 'give a path, PIL image, array, tensor or open file'
+    )

@@ -15,8 +15,9 @@ smaller (letterbox's `auto`) unless `backend.imgsz` says that the file has a siz
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,10 @@ import numpy as np
 from models.runners import DnnRunner, OnnxRunner, OpenVinoRunner, Runner
 from utils.downloads import attempt_download
 from utils.errors import UsageError, WeightsError
-from utils.imgsz import check_img_size, grid_size
+from utils.imgsz import check_img_size, grid_size, image_sides
 from utils.log import LOGGER
-from utils.nms import non_max_suppression
+from utils.nms import class_numbers, non_max_suppression
+from utils.values import items, number, text, whole_number
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -105,7 +107,7 @@ class Backend:
     """Weights ready to run; see the module's text for how.
 
     Attributes:
-        names: class names; stride: what picture sides have to be multiples of.
+        names: class names, by number; stride: what picture sides have to be multiples of.
         kind: 'oneflow', 'onnx', 'onnx-nms', 'dnn', 'openvino' or 'openvino-nms' ('-nms' suppresses boxes itself);
             of an ensemble its first member's.
         imgsz, batch: the (height, width) and the batch that the file is made for; None where it takes any. Other
@@ -126,7 +128,8 @@ class Backend:
 
     def input_size(self, imgsz: int | Sequence[int] = 640) -> list[int]:
         """The [height, width] to prepare pictures in: `imgsz` in whole strides, or the file's own. A change is said."""
-        sides = [imgsz, imgsz] if isinstance(imgsz, int) else list(imgsz) * (3 - len(imgsz))
+        sides = image_sides('--img', imgsz)
+        sides = sides * (3 - len(sides))
         if not self.imgsz:
             return list(check_img_size(sides, self.stride))
         if sides != list(self.imgsz):
@@ -211,14 +214,55 @@ class Backend:
     def to(self, device: torch.device | str) -> Backend:
         """The same weights on another device. Exported files stay where they were opened."""
         device = find_device(device)
-        if device == self.device:
+        return self._changed(device, self.fp16 and device.type != 'cpu')
+
+    def half(self) -> Backend:
+        """The same weights in half precision; on a CPU, which has none, a line says that they stay as they are."""
+        if self.device.type == 'cpu':
+            LOGGER.warning('WARNING: half precision needs a GPU; the CPU computes in float32')
+            return self
+        return self._changed(self.device, True)
+
+    def float(self) -> Backend:
+        """The same weights in single precision."""
+        return self._changed(self.device, False)
+
+    def fuse(self) -> Backend:
+        """Batch norms folded into the convolutions, as `load_backend` does by default."""
+        if all(member.kind != 'oneflow' or _is_frozen(member.model) for member in self.members):
+            return self
+        members = [NetworkRunner(m.model.fuse(), self.device, self.fp16, frozen=True) for m in self.members]
+        return self._like(members, self.device, self.fp16)
+
+    def parameters(self) -> Iterator[torch.Tensor]:
+        """Of the networks; exported files have none."""
+        networks = [member.model for member in self.members if member.kind == 'oneflow']
+        return itertools.chain.from_iterable(network.parameters() for network in networks)
+
+    def __reduce__(self) -> tuple:
+        """To pickle or copy: a checkpoint's network goes along as it is, an exported file is opened anew."""
+        parts = [
+            (m.model, _is_frozen(m.model), m.path) if m.kind == 'oneflow' else (None, True, m.file)
+            for m in self.members
+        ]
+        return _reopened, (parts, text('device', self.device), self.fp16, self.kind == 'dnn', self.names)
+
+    def _changed(self, device: torch.device, fp16: bool) -> Backend:
+        if (device, fp16) == (self.device, self.fp16):
             return self
         if any(member.kind != 'oneflow' for member in self.members):
-            raise UsageError(f'{self.members[0].path}: an exported file stays on its device', 'name it when loading')
-        fp16 = self.fp16 and device.type != 'cpu'
+            keeps = 'an exported file stays on its device and keeps its precision'
+            raise UsageError(f'{self.members[0].path}: {keeps}', 'name the device when loading')
         models = [member.model.to(device) if fp16 else member.model.float().to(device) for member in self.members]
-        frozen = [not any(p.requires_grad for p in model.parameters()) for model in models]
-        return Backend([NetworkRunner(m, device, fp16, f) for m, f in zip(models, frozen)], device, fp16)
+        return self._like([NetworkRunner(m, device, fp16, _is_frozen(m)) for m in models], device, fp16)
+
+    def _like(self, members: Sequence[NetworkRunner], device: torch.device, fp16: bool) -> Backend:
+        """The members, otherwise changed, under the names that hold now."""
+        for new, old in zip(members, self.members):
+            new.path = old.path
+        changed = Backend(members, device, fp16)
+        changed.names = self.names
+        return changed
 
     def _input_of(self, member: NetworkRunner | Runner, im: Array) -> Array:
         on_gpu = member.kind == 'oneflow' and self.device.type != 'cpu'
@@ -258,8 +302,8 @@ def load_backend(
     if fp16 and device.type == 'cpu':
         LOGGER.warning('WARNING: --half needs a GPU; the CPU computes in float32')
     fp16 = fp16 and device.type != 'cpu'
-    files = [weights] if isinstance(weights, (str, Path)) else list(weights)
-    if not all(str(file).strip() for file in files or ['']):
+    files = [text('--weights', file) for file in items('--weights', weights)]
+    if not all(file.strip() for file in files or ['']):
         raise UsageError('--weights: none given', KNOWN)
     members = [_open(file, device, dnn, fp16, fuse) for file in files]
     for member in members:
@@ -272,10 +316,12 @@ DetectMultiBackend = load_backend  # the original's name
 
 
 def find_device(device: torch.device | str | None) -> torch.device:
-    """A device as it is; by name, as `--device` takes it; for None a GPU if there is one."""
+    """A device as it is; by name or number, as `--device` takes it; for None a GPU if there is one."""
+    import oneflow as torch
+
     from utils.device import select_device
 
-    return select_device(device or '') if device is None or isinstance(device, str) else device
+    return device if isinstance(device, torch.device) else select_device(text('--device', device))
 
 
 def wrap(model: Any, frozen: bool = False, maps: bool = False) -> Backend:
@@ -292,7 +338,33 @@ def wrap(model: Any, frozen: bool = False, maps: bool = False) -> Backend:
     return Backend([NetworkRunner(model.eval(), first.device, fp16, frozen, maps)], first.device, fp16)
 
 
-def _open(file: str | Path, device: torch.device, dnn: bool, fp16: bool, fuse: bool) -> NetworkRunner | Runner:
+def _reopened(
+    parts: Sequence[tuple[Any, bool, str | Path]], device: str, fp16: bool, dnn: bool, names: list[str]
+) -> Backend:
+    """What `Backend.__reduce__` took apart: for each member its network or None, whether it is frozen, its file."""
+    at, members = find_device(device), []
+    for network, frozen, path in parts:
+        if network is None:
+            runner = _open(path, at, dnn)
+        else:
+            if frozen:  # which OneFlow's tensors forget when they are pickled
+                network.requires_grad_(False)
+            runner = NetworkRunner(network.to(at), at, fp16, frozen)
+        runner.path, runner.names = path, runner.names or names
+        members.append(runner)
+    backend = Backend(members, at, fp16)
+    backend.names = list(names)
+    return backend
+
+
+def _is_frozen(network: Any) -> bool:
+    """Whether nothing will train it any more, see `Model.fuse`."""
+    return not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def _open(
+    file: str | Path, device: torch.device, dnn: bool, fp16: bool = False, fuse: bool = True
+) -> NetworkRunner | Runner:
     """The runner for one file or folder."""
     path = Path(str(file)).expanduser()
     foreign = next((what for end, what in FOREIGN.items() if str(path).endswith(end)), None)
@@ -373,7 +445,7 @@ def _choose(
     """Of the detections (n, 6) of a file that suppresses boxes itself, those that are wanted."""
     if len(labels):
         raise UsageError('--save-hybrid: these weights suppress boxes themselves', 'export them without --nms')
-    wanted = rows[:, 4] > conf_thres
-    if classes is not None:
-        wanted &= np.isin(rows[:, 5], classes)
-    return rows[wanted][:max_det]
+    wanted = rows[:, 4] > number('--conf-thres', conf_thres)
+    if (numbers := class_numbers(classes)) is not None:
+        wanted &= np.isin(rows[:, 5], numbers)
+    return rows[wanted][: whole_number('--max-det', max_det)]

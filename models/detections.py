@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.boxes import xyxy2xywh
+from utils.errors import ResourceError, explain
 from utils.log import LOGGER
 from utils.paths import Distinct, folder_name, increment_path
+from utils.terminal import showable_lines
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -35,6 +38,7 @@ class Detections:
         s: shape of the network's input, (b, 3, h, w).
 
     Attributes:
+        ims, times: the pictures, and `t`; `imgs` is another name of `ims`.
         xyxy, xywh, xyxyn, xywhn: for each picture a tensor (n, 6): the box as corners or centre and size, in pixels
             or, with n, divided by the picture's width and height; confidence; class. `pred` is `xyxy`.
         n: number of pictures.
@@ -52,6 +56,14 @@ class Detections:
         self.ims, self.files, self.names = list(ims), list(files), list(names)
         self.n, self.t, self.s = len(self.ims), tuple(t), tuple(s)
         self._found, self._clean = list(found), self.ims
+
+    @property
+    def imgs(self) -> list[np.ndarray]:
+        return self.ims
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        return self.t
 
     # The boxes --------------------------------------------------------------------------------------------------------
 
@@ -118,7 +130,7 @@ class Detections:
 
     def print(self) -> None:
         """Print what is on each picture, and the times."""
-        print(self)
+        print(showable_lines(str(self)))  # class names come from a file
 
     def show(self, labels: bool = True) -> None:
         """Show the pictures with their boxes: below a notebook's cell, else in the system's viewer."""
@@ -136,12 +148,17 @@ class Detections:
 
         Returns:
             The folder.
+
+        Raises:
+            ResourceError: not all could be written; those that could are there, and the log names the others.
         """
         from utils.data.images import write_image
 
-        folder = _folder(save_dir)
+        folder, failed = _folder(save_dir), []
         for file, im in zip(map(Distinct(), self.files), self._drawn(labels)):
-            write_image(folder / file, im[..., ::-1])
+            with _noting(failed):
+                write_image(folder / file, im[..., ::-1])
+        _check_written(failed, self.n, folder)
         LOGGER.info(f'Saved {self.n} image{"s" if self.n > 1 else ""} to {folder}')
         return folder
 
@@ -150,19 +167,25 @@ class Detections:
 
         Returns:
             For each detection box (4 numbers), conf, cls, label, and im: (h, w, 3) uint8 BGR, as OpenCV has it.
+
+        Raises:
+            ResourceError: as for `save`.
         """
-        from utils.annotate import save_one_box
+        from utils.annotate import cut_box, save_crop
 
         folder = _folder(save_dir) if save else Path()
-        crops = []
+        crops, failed = [], []
         for im, rows, file in zip(self._clean, self._found, map(Distinct(), self.files)):
             for *box, confidence, number in rows.tolist():
                 name = self.names[int(number)]
-                path = folder / 'crops' / folder_name(name) / file
-                cut = save_one_box(box, im[..., ::-1], file=path, BGR=True, save=save)
+                cut = cut_box(box, im[..., ::-1])
+                with _noting(failed):
+                    if save:
+                        save_crop(folder / 'crops' / folder_name(name) / file, cut)
                 label = f'{name} {confidence:.2f}'
                 crops.append({'box': box, 'conf': confidence, 'cls': number, 'label': label, 'im': cut})
         if save:
+            _check_written(failed, len(crops), folder)
             LOGGER.info(f'Saved {len(crops)} crops to {folder}')
         return crops
 
@@ -214,6 +237,21 @@ def _tensors(rows: Any) -> list[torch.Tensor]:
 
 def _centred(rows: np.ndarray) -> np.ndarray:
     return np.hstack((xyxy2xywh(rows[:, :4]), rows[:, 4:]))
+
+
+@contextmanager
+def _noting(failed: list[str]) -> Iterator[None]:
+    """Around the writing of one of several images: a failure is logged and kept, so that the others are written."""
+    try:
+        yield
+    except (OSError, ResourceError) as problem:
+        failed.append(explain(problem)[0])
+        LOGGER.warning(f'WARNING: {failed[-1]}')
+
+
+def _check_written(failed: Sequence[str], count: int, folder: Path) -> None:
+    if failed:
+        raise ResourceError(f'{folder}: {len(failed)} of {count} images could not be written ({failed[0]})')
 
 
 def _folder(save_dir: str | Path) -> Path:

@@ -39,6 +39,7 @@ class Runner(ABC):
         metadata: texts that the file carries.
 
     Attributes:
+        path, file: as given, and whatever becomes of the working directory.
         kind: 'onnx', 'onnx-nms', 'dnn', 'openvino' or 'openvino-nms'.
         batch, imgsz: the number of pictures and the (height, width) it was made for; None where it takes any.
         names: class names, or None where the file doesn't know them; stride: pixels of its coarsest cell.
@@ -52,7 +53,7 @@ class Runner(ABC):
     def __init__(self, path: str | Path, shape: list[int | None], metadata: Mapping[str, str]) -> None:
         if len(shape) != 4:
             raise WeightsError(f'{path}: takes an input of {len(shape)} dimensions, not pictures (b, 3, h, w)')
-        self.path = path
+        self.path, self.file = path, Path(path).absolute()
         self.batch, _, *size = shape
         self.imgsz: tuple[int, int] | None = None if None in size else tuple(size)
         self.names, self.stride = read_metadata(metadata, path)

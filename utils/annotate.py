@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from utils.boxes import clip_coords, xywh2xyxy, xyxy2xywh
 from utils.data.images import write_image
 from utils.fonts import find_font
-from utils.paths import increment_path
+from utils.paths import LONGEST_NAME, fit_name, increment_path
 
 Color = tuple[int, int, int]
 
@@ -180,6 +180,16 @@ def save_one_box(
     Returns:
         The crop, clipped to the picture.
     """
+    crop = cut_box(xyxy, im, gain, pad, square)
+    if save:
+        save_crop(file, crop)
+    return crop if BGR else crop[..., ::-1]
+
+
+def cut_box(
+    xyxy: Sequence[float], im: np.ndarray, gain: float = 1.02, pad: int = 10, square: bool = False
+) -> np.ndarray:
+    """`save_one_box` without the file: the crop in the image's own channel order."""
     box = xyxy2xywh(np.array([[float(v) for v in xyxy]]))
     if square:
         box[:, 2:] = box[:, 2:].max()
@@ -187,9 +197,14 @@ def save_one_box(
     box = xywh2xyxy(box)
     clip_coords(box, im.shape)
     x1, y1, x2, y2 = box[0].astype(int)
-    crop = im[y1:y2, x1:x2]
-    if save:
-        file = Path(file).with_suffix('.jpg')
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_image(increment_path(file), crop)
-    return crop if BGR else crop[..., ::-1]
+    return im[y1:y2, x1:x2]
+
+
+def save_crop(file: str | Path, crop: np.ndarray) -> Path:
+    """Write a crop (h, w, 3) BGR as a JPEG under the file's name; a number is added when that is taken.
+
+    A name that would be too long with a number is cut, see `fit_name`.
+    """
+    file = Path(file).with_suffix('.jpg')
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return write_image(increment_path(file.with_name(fit_name(file.name, LONGEST_NAME - 8))), crop)

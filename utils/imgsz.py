@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from utils.errors import UsageError
 from utils.log import LOGGER
+from utils.values import items, whole_number
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -20,6 +21,21 @@ if TYPE_CHECKING:
 def make_divisible(x: float, divisor: int) -> int:
     """x rounded up to a multiple of the divisor."""
     return math.ceil(x / int(divisor)) * int(divisor)
+
+
+def image_sides(what: str, imgsz: Any) -> list[int]:
+    """An image size as one side or as [height, width]: 640, np.int64(640), '640', [384, 640], (384.0, 640).
+
+    Args:
+        what: the name of the option or argument, for messages.
+
+    Raises:
+        UsageError: not one or two whole numbers.
+    """
+    sides = [whole_number(what, side) for side in items(what, imgsz)]
+    if len(sides) not in (1, 2):
+        raise UsageError(f'{what} {_words(sides)}: not an image size', 'give a side, or height and width')
+    return sides
 
 
 def check_img_size(imgsz: int | Sequence[int], s: int = 32, floor: int = 0) -> int | list[int]:
@@ -33,14 +49,14 @@ def check_img_size(imgsz: int | Sequence[int], s: int = 32, floor: int = 0) -> i
     Raises:
         UsageError: a side of 0 or less.
     """
-    sides = [imgsz] if isinstance(imgsz, int) else list(imgsz)
+    sides = image_sides('--img', imgsz)
     if min(sides) < 1:
         raise UsageError(f'--img {_words(sides)}: too small', f'give a multiple of {int(s)}')
     fitted = [max(make_divisible(side, int(s)), floor) for side in sides]
     if fitted != sides:
         what = f'no multiple of the largest stride {int(s)}' if min(sides) >= floor else f'less than {floor}'
         LOGGER.warning(f'WARNING: --img {_words(sides)} is {what}, using {_words(fitted)}')
-    return fitted[0] if isinstance(imgsz, int) else fitted
+    return fitted if isinstance(imgsz, Sequence) and not isinstance(imgsz, str) else fitted[0]
 
 
 def grid_size(model: Model) -> int:

@@ -9,7 +9,7 @@ Unlike the reference there is no time limit: the result does not depend on how b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import numpy as np
 
 from utils.boxes import xywh2xyxy
 from utils.errors import check_range
+from utils.values import items, number, whole_number
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -45,7 +46,7 @@ def non_max_suppression(
     prediction: Array,
     conf_thres: float = 0.25,
     iou_thres: float = 0.45,
-    classes: Sequence[int] | None = None,
+    classes: Iterable[int] | int | None = None,
     agnostic: bool = False,
     multi_label: bool = False,
     labels: Sequence[Array] = (),
@@ -58,7 +59,7 @@ def non_max_suppression(
             (prediction, maps) will do.
         conf_thres: objectness, and objectness times class score, must exceed it.
         iou_thres: a box that overlaps a better one by more is dropped.
-        classes: keep only these class numbers.
+        classes: keep only these class numbers, or this one; None keeps all.
         agnostic: boxes suppress each other across classes.
         multi_label: every class above the limit makes a detection, not just a row's best one.
         labels: known boxes for each picture, (n, 5): class, xywh in pixels. They join with a score of 1.
@@ -69,10 +70,12 @@ def non_max_suppression(
         tensors on its own device for a tensor.
 
     Raises:
-        UsageError: a threshold outside 0 to 1.
+        UsageError: a threshold outside 0 to 1, or what should be a number is none.
     """
+    conf_thres, iou_thres = number('--conf-thres', conf_thres), number('--iou-thres', iou_thres)
     check_range('conf_thres', conf_thres, 0, 1)
     check_range('iou_thres', iou_thres, 0, 1)
+    classes, max_det = class_numbers(classes), whole_number('--max-det', max_det)
     if isinstance(prediction, (list, tuple)):
         prediction = prediction[0]
     several = multi_label and prediction.shape[2] > 6
@@ -87,6 +90,15 @@ def non_max_suppression(
     import oneflow as torch
 
     return [torch.from_numpy(_suppress(rows, boxes, limits)) for rows, boxes in zip(prediction.numpy(), known)]
+
+
+def class_numbers(classes: Iterable[int] | int | None) -> list[int] | None:
+    """Class numbers to keep as a list: of a list, tuple, set, array or tensor, or a single one. None stays None.
+
+    Raises:
+        UsageError: one of them is no whole number.
+    """
+    return None if classes is None else [whole_number('--classes', one) for one in items('--classes', classes)]
 
 
 # NumPy ----------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@
         nosave: bool = option(False, help='keep no checkpoints')
 
     options = parse_options(Options, argv, 'Train a detector')     # from the command line
-    options = make_options(Options, imgsz=320)                     # from Python, by the same names
+    options = make_options(Options, imgsz=320)                     # from Python, by the same names, checked alike
 
 Only the standard library is imported here, so that `--help` is quick.
 """
@@ -21,13 +21,18 @@ import difflib
 from typing import Any, NoReturn, TypeVar
 
 from utils.errors import UsageError
+from utils.values import is_text, items, number, switch, text, whole_number
 
 T = TypeVar('T')
 _UNSET = object()
+_CONVERT = {int: whole_number, float: number, str: text}
 
 
 def option(default: Any, *flags: str, help: str, type: Any = _UNSET, **argument: Any) -> Any:
     """A dataclass field that is also a command-line option.
+
+    From Python it takes what `utils.values` makes its type of; a field annotated `Any` (its reader knows more than
+    text) also anything else, as it is.
 
     Args:
         default: the value without the option. False makes it a switch.
@@ -69,28 +74,54 @@ def parse_options(cls: type[T], argv: list[str] | None, description: str, prog: 
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
-    flags = field.metadata['flags'] or ('--' + field.name.replace('_', '-'),)
-    default = field.default_factory()
-    argument = dict(field.metadata['argument'], default=default, help=field.metadata['help'], dest=field.name)
-    if default is False and 'nargs' not in argument:
-        argument['action'] = 'store_true'
-    else:
-        argument['type'] = field.metadata['type']
-    parser.add_argument(*flags, **argument)
+    argument = dict(field.metadata['argument'], default=field.default_factory(), help=field.metadata['help'])
+    argument |= {'action': 'store_true'} if _is_switch(field) else {'type': field.metadata['type']}
+    parser.add_argument(*_flags(field), dest=field.name, **argument)
+
+
+def _flags(field: dataclasses.Field) -> tuple[str, ...]:
+    return field.metadata['flags'] or ('--' + field.name.replace('_', '-'),)
+
+
+def _is_switch(field: dataclasses.Field) -> bool:
+    return field.default_factory() is False and 'nargs' not in field.metadata['argument']
 
 
 def make_options(cls: type[T], **values: Any) -> T:
-    """Options from Python keywords.
+    """Options from Python keywords: numpy numbers, paths, tuples and single items in place of lists are taken.
 
     Raises:
-        UsageError: a keyword that is no option; the message names the nearest.
+        UsageError: a keyword that is no option (the message names the nearest), or a value that the command line would
+            refuse.
     """
-    known = [f.name for f in dataclasses.fields(cls)]
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise UsageError(f'{name}: no such option', f'did you mean {near[0]}' if near else f'known: {known}')
-    return cls(**values)
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            raise UsageError(f'{name}: no such option', f'did you mean {near[0]}' if near else f'known: {list(fields)}')
+    return cls(**{name: _from_python(fields[name], value) for name, value in values.items()})
+
+
+def _from_python(field: dataclasses.Field, value: Any) -> Any:
+    """A keyword's value as the option's type, as if it had been written on the command line."""
+    what, argument, default = _flags(field)[0], field.metadata['argument'], field.default_factory()
+    if value is None and default is None:
+        return value
+    if field.type == 'Any':
+        return text(what, value) if is_text(value) else value
+    if _is_switch(field):
+        return switch(what, value)
+    nargs = argument.get('nargs')
+    if nargs == '?' and isinstance(value, bool):  # the option without a value, or no option
+        return argument['const'] if value else default
+    several = items(what, value) if nargs == '+' else [value]
+    if not several and default is not None:
+        raise UsageError(f'{what}: nothing given', field.metadata['help'])
+    converted = [_CONVERT[field.metadata['type']](what, one) for one in several]
+    for one in converted:
+        if one not in argument.get('choices', converted):
+            raise UsageError(f'{what} {one}: no such choice', f'there are {", ".join(argument["choices"])}')
+    return converted if nargs == '+' else converted[0]
 
 
 def describe_options(options: Any) -> str:

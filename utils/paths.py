@@ -197,11 +197,11 @@ def fit_name(name: str, limit: int = LONGEST_NAME) -> str:
 
 
 def folder_name(name: str) -> str:
-    """A text, such as a class name, as the name of a folder: without separators, not hidden, not ..
+    """A text, such as a class name, as the name of a folder: without separators, not hidden, not .., not too long.
 
     '../x/dog' -> '__x_dog'
     """
-    return re.sub(r'[/\\:\0]|^\.+', '_', name) or '_'
+    return fit_name(re.sub(r'[/\\:\0]|^\.+', '_', name)) or '_'
 
 
 class Distinct:

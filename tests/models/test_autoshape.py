@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import http.server
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,12 +13,14 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import oneflow as torch
+import onnx
 import pytest
 from PIL import Image
 
 from models import autoshape
 from models.autoshape import AutoShape, read_picture
 from models.backend import load_backend
+from models.graph.build import build_onnx
 from tests.models.exports import CONF, NAMES, claimed_png, pictures, plain_rows, save_small, small_model
 from utils.boxes import scale_coords
 from utils.errors import DataError, ResourceError, UsageError
@@ -138,6 +142,81 @@ def test_attributes_of_suppression(model, rgb):
     assert several > len(model(rgb, size=96).xyxy[0])
 
 
+@pytest.mark.parametrize('size', [96.0, np.int64(96), '96', (96,), np.array([96, 64]), torch.tensor(96), ['96']])
+def test_sizes_of_any_type(model, rgb, size):
+    results = model(rgb, size=size)
+    assert results.s == (1, 3, 64, 96)
+    np.testing.assert_array_equal(results.xyxy[0].numpy(), model(rgb, size=96).xyxy[0].numpy())
+
+
+@pytest.mark.parametrize('classes', [0, np.int64(0), '0', (0,), {0}, np.array([0]), torch.tensor([0]), 0.0])
+def test_classes_of_any_type(model, rgb, exports, classes):
+    for weights in (model.backend, load_backend(exports['nms'], 'cpu')):
+        one = AutoShape(weights)
+        one.conf, one.classes = CONF, list(classes) if hasattr(classes, '__next__') else classes
+        found = one(rgb, size=96).xyxy[0].numpy()
+        assert len(found) > 2
+        assert set(found[:, 5]) == {0}
+
+
+def test_square_is_what_an_export_of_a_fixed_size_sees(tmp_path, rgb):
+    network = small_model()
+    onnx.save(build_onnx(network, (96, 96), 1), str(tmp_path / 'square.onnx'))
+    exported, model = AutoShape(load_backend(tmp_path / 'square.onnx', 'cpu')), AutoShape(network)
+    exported.conf = model.conf = CONF
+    wanted, found, usual = exported(rgb, size=96), model(rgb, size=96, square=True), model(rgb, size=96)
+    assert (wanted.s, found.s, usual.s) == ((1, 3, 96, 96), (1, 3, 96, 96), (1, 3, 64, 96))
+    np.testing.assert_allclose(found.xyxy[0].numpy(), wanted.xyxy[0].numpy(), atol=1e-2)
+    assert len(usual.xyxy[0]) != len(found.xyxy[0])  # random weights: the border counts
+    assert model(rgb, size=(64, 160), square=True).s == (1, 3, 64, 160)
+
+
+@pytest.mark.parametrize('form', ['checkpoint', 'fixed', 'openvino-dynamic', 'memory', 'ensemble'])
+def test_copies_and_pickles(exports, rgb, form, tmp_path, monkeypatch):
+    """A network goes along, whatever becomes of its file; an exported file is opened anew, wherever the process is."""
+    monkeypatch.chdir(exports['checkpoint'].parent)
+    given = {'memory': small_model(), 'ensemble': ['small.safetensors', 'dynamic.onnx']}.get(form)
+    given = given or exports[form].name
+    model = AutoShape(small_model()) if form == 'memory' else AutoShape(load_backend(given, 'cpu'))
+    model.conf, model.names = CONF, ['a', 'b', 'c', 'd']
+    wanted = model(rgb, size=96)
+    monkeypatch.chdir(tmp_path)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert (other.conf, other.names) == (CONF, ['a', 'b', 'c', 'd'])
+        np.testing.assert_array_equal(other(rgb, size=96).xyxy[0].numpy(), wanted.xyxy[0].numpy())
+        assert other.model is None or other.model is not model.model
+        other.names = NAMES
+    assert model.names == ['a', 'b', 'c', 'd']
+
+
+def test_names_can_be_replaced(model, rgb):
+    model = copy.deepcopy(model)
+    for names in (('a', 'b', 'c', 'd'), {3: 'd', 1: 'b', 0: 'a', 2: 'c'}):
+        model.names = names
+        assert model(rgb, size=64).names == model.float().to('cpu').names == ['a', 'b', 'c', 'd']
+    for names in (['a'], {1: 'a', 2: 'b', 3: 'c', 4: 'd'}, [0, 1, 2, 3], 'abcde'):
+        with pytest.raises(UsageError, match='names: . for 4 classes'):
+            model.names = names
+
+
+def test_methods_of_a_module(exports, rgb, messages):
+    network = small_model()
+    model = AutoShape(network)
+    wanted = model(rgb, size=96).xyxy[0].numpy()
+    assert model.half().float().eval().train(False) is model
+    assert messages() == 'WARNING: half precision needs a GPU; the CPU computes in float32'
+    assert next(model.parameters()).requires_grad
+    assert model.fuse().fuse() is model
+    assert not next(model.parameters()).requires_grad
+    assert network.model[0].bn is None
+    model.warmup()
+    np.testing.assert_allclose(model(rgb, size=96).xyxy[0].numpy(), wanted, atol=1e-2)
+    exported = AutoShape(load_backend(exports['dynamic'], 'cpu')).half().float().fuse()
+    assert list(exported.parameters()) == []
+    with pytest.raises(UsageError, match='this model only detects'):
+        model.train()
+
+
 def test_a_float_tensor_goes_as_it_is(model, rgb):
     x = torch.tensor(rgb.transpose(2, 0, 1)[None].astype(np.float32) / 255)
     rows = model(x)
@@ -217,9 +296,13 @@ def test_a_damaged_pil_image_is_named(model, files):
         model(Image.open(files / 'cut.jpg'))
 
 
-def test_bad_sizes(model, rgb):
-    with pytest.raises(UsageError, match='size 0: too small'):
-        model(rgb, size=0)
+@pytest.mark.parametrize(('size', 'why'), [
+    (0, 'too small'), ('wide', 'not a whole number'), (None, 'not a whole number'), ([], 'not an image size'),
+    ([1, 2, 3], 'not an image size'), (64.5, 'not a whole number'),
+])  # fmt: skip
+def test_bad_sizes(model, rgb, size, why):
+    with pytest.raises(UsageError, match=f'^size .*: {why}'):
+        model(rgb, size=size)
 
 
 def test_addresses(model, rgb, files, monkeypatch):

@@ -79,14 +79,18 @@ def load_image(path: str | Path, notes: ImageNotes | None = None) -> np.ndarray:
     Raises:
         DataError: it can't be used, see `check_image`.
     """
-    data = read_bytes(path)
+    return load_bytes(read_bytes(path), path, notes)
+
+
+def load_bytes(data: bytes, name: str | Path, notes: ImageNotes | None = None) -> np.ndarray:
+    """`load_image` for the content of a file; the name is for messages."""
     try:
         _checked_header(io.BytesIO(data))
     except BadImage as problem:
-        raise DataError(f'{path}: {problem}') from None
-    pixels, note = decode_image(data, path)
+        raise DataError(f'{name}: {problem}') from None
+    pixels, note = decode_image(data, name)
     if notes:
-        notes.add(str(path), note)
+        notes.add(str(name), note)
     return pixels
 
 
