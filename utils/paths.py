@@ -201,7 +201,8 @@ def folder_name(name: str) -> str:
 
     '../x/dog' -> '__x_dog'
     """
-    return fit_name(re.sub(r'[/\\:\0]|^\.+', '_', name)) or '_'
+    safe = re.sub('[/\\\\:\0\ud800-\udc7f\udd00-\udfff]|^\\.+', '_', name)  # halves of characters can't be written
+    return fit_name(safe) or '_'
 
 
 class Distinct:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import http.server
+import io
+import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -52,6 +56,13 @@ def files(tmp_path_factory, rgb):
     return folder
 
 
+@pytest.fixture
+def opened():
+    """Opens files as `open` does, binary by default, and closes them after the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda file, mode='rb': stack.enter_context(open(file, mode))
+
+
 def _orientation(number):
     exif = Image.Exif()
     exif[0x0112] = number
@@ -72,17 +83,21 @@ def test_rows_to_boxes_in_the_picture(model, rgb):
     assert all(t > 0 for t in results.t)
 
 
-def test_however_it_comes(model, rgb, files):
+def test_however_it_comes(model, rgb, files, opened):
     wanted = model(rgb, size=96).xyxy[0].numpy()
     assert len(wanted) > 5
-    opened = Image.open(files / 'a.png')
+    pil = Image.open(files / 'a.png')
     alpha = np.dstack([rgb, np.full((64, 96), 9, np.uint8)])
     ways = {
-        'path': (files / 'a.png', 'a.jpg'), 'text': (str(files / 'a.png'), 'a.jpg'), 'pil': (opened, 'a.jpg'),
+        'path': (files / 'a.png', 'a.jpg'), 'text': (str(files / 'a.png'), 'a.jpg'), 'pil': (pil, 'a.jpg'),
         'turned': (files / 'turned.png', 'turned.jpg'), 'turned pil': (Image.open(files / 'turned.png'), 'turned.jpg'),
         'made pil': (Image.fromarray(rgb), 'image0.jpg'), 'channels first': (rgb.transpose(2, 0, 1), 'image0.jpg'),
         'four channels': (alpha, 'image0.jpg'), 'tensor': (torch.tensor(rgb), 'image0.jpg'),
         'tensor first': (torch.tensor(rgb.transpose(2, 0, 1).copy()), 'image0.jpg'), 'batch': (rgb[None], 'image0.jpg'),
+        'array of paths': (np.array([str(files / 'a.png')]), 'a.jpg'), 'opened': (opened(files / 'a.png'), 'a.jpg'),
+        'in memory': (io.BytesIO((files / 'a.png').read_bytes()), 'image0.jpg'),
+        'generator': ((name for name in [files / 'a.png']), 'a.jpg'), 'set': ({str(files / 'a.png')}, 'a.jpg'),
+        'float': (rgb / 255, 'image0.jpg'), 'float32 in 0..255': (rgb.astype(np.float32), 'image0.jpg'),
         'flipped twice': (rgb[..., ::-1][..., ::-1], 'image0.jpg'),
     }  # fmt: skip
     for way, (source, name) in ways.items():
@@ -289,6 +304,33 @@ def test_what_is_no_picture_is_named(model, files, monkeypatch, source, match):
     monkeypatch.chdir(files)
     with pytest.raises(DataError, match=match):
         model(source)
+
+
+def test_open_files_that_are_no_images_are_named(model, files, tmp_path, opened):
+    closed = opened(files / 'a.png')
+    closed.close()
+    (tmp_path / 'text').write_text('abc')
+    for file, match in (
+        (closed, r'a\.png: can not be read \(.*closed file\)'),
+        (opened(tmp_path / 'text', 'r'), 'text: a file opened as text is no image'),
+        (opened(files / 'a.png', 'r'), r"a\.png: can not be read .* Open it in mode 'rb'"),
+        (opened(files / 'cut.jpg'), r'cut\.jpg: '),
+        (io.BytesIO(), 'image0: not an? (picture|image)'),
+    ):
+        with pytest.raises(DataError, match=match):
+            model(file)
+
+
+def test_names_that_are_not_utf8(model, rgb, tmp_path, opened):
+    name = os.fsencode(tmp_path) + b'/\xb2\xe2.png'
+    with open(name, 'wb') as file:
+        file.write(cv2.imencode('.png', rgb)[1].tobytes())
+    for source in (os.fsdecode(name), Path(os.fsdecode(name)), opened(name), Image.open(name)):
+        results = model(source, size=96)
+        assert results.files == ['\udcb2\udce2.jpg']
+        results.save(save_dir=tmp_path / 'saved')
+        assert len(results.crop(save_dir=tmp_path / 'saved')) > 5
+    assert os.listdir(os.fsencode(tmp_path / 'saved')).count(b'\xb2\xe2.jpg') == 1
 
 
 def test_a_damaged_pil_image_is_named(model, files):

@@ -12,6 +12,7 @@ from PIL import ImageShow
 
 from models.detections import Detections, count_words
 from utils.annotate import colors
+from utils.errors import ResourceError
 
 NAMES = ['cat', 'dog', '../x']
 FOUND = [
@@ -97,6 +98,34 @@ def test_pictures_of_one_name_are_kept_apart(results, tmp_path):
     twice = Detections(results.ims, FOUND, ['a.jpg', 'a.jpg'], NAMES)
     twice.save(save_dir=tmp_path)
     assert sorted(f.name for f in tmp_path.iterdir()) == ['a.jpg', 'a_2.jpg']
+
+
+def test_what_can_not_be_written_does_not_stop_the_others(results, tmp_path, messages):
+    many = Detections([results.ims[0]] * 3, [FOUND[0]] * 3, ['a.jpg', 'b.jpg', 'c.jpg'], NAMES)
+    (tmp_path / 'b.jpg').mkdir()
+    with pytest.raises(ResourceError, match=r': 1 of 3 images could not be written \(.*b\.jpg: Is a directory\)'):
+        many.save(save_dir=tmp_path)
+    assert [(tmp_path / f'{name}.jpg').is_file() for name in 'abc'] == [True, False, True]
+    assert 'b.jpg: Is a directory' in messages()
+    (tmp_path / 'crops').mkdir()
+    (tmp_path / 'crops' / 'dog').write_text('')
+    with pytest.raises(ResourceError, match=': 6 of 9 images could not be written'):
+        many.crop(save_dir=tmp_path)
+    assert sorted(f.name for f in (tmp_path / 'crops' / '__x').iterdir()) == ['a.jpg', 'b.jpg', 'c.jpg']
+
+
+def test_long_names_are_cut_and_stay_apart(results, tmp_path):
+    names = ['图' * 100 + 'a.jpg', '图' * 100 + 'b.jpg']
+    long = Detections(results.ims, [FOUND[0]] * 2, names, ['c' * 300, 'd' * 300, '\ud83d'])
+    long.save(save_dir=tmp_path / 'saved')
+    long.crop(save_dir=tmp_path)
+    assert len(list((tmp_path / 'saved').iterdir())) == 2
+    assert len(list(tmp_path.rglob('crops/*/*.jpg'))) == 6
+
+
+def test_names_in_the_text_can_not_move_the_cursor(capsys):
+    Detections([np.zeros((9, 9, 3), np.uint8)], [FOUND[0][:1]], ['a.jpg'], ['', '\x1b[2Jcat\ud83d']).print()
+    assert capsys.readouterr().out.startswith('image 1/1: 9x9 1 \\x1b[2Jcat\\ud83d\n')
 
 
 def test_crops(results, tmp_path):
