@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.class_names import difference
 from utils.errors import DataError, UsageError, check_range, run_main
 from utils.evaluate import HEADER, DetectionFiles, Scores, Tally, in_picture, known_boxes, labels_in_picture
 from utils.log import LOGGER, colorstr, set_logging
@@ -212,13 +213,18 @@ def load_split(opt: ValOptions) -> DataConfig:
 
 
 def check_classes(backend: Backend, data: DataConfig, opt: ValOptions) -> None:
-    """Refuse weights that were trained on other classes."""
-    known = len(backend.names)
-    if known != data.nc and not opt.single_cls:
+    """Refuse weights of another number of classes; warn where classes have other names, or others' numbers."""
+    if opt.single_cls:
+        return
+    file, known = data.file or 'data set', len(backend.names)
+    if known != data.nc:
         raise DataError(
-            f'{data.file or "data set"}: has {data.nc} classes, but {opt.weights[0]} knows {known}',
+            f'{file}: has {data.nc} classes, but {opt.weights[0]} knows {known}',
             'give the --data these weights were trained on',
         )
+    other = difference(data.names, backend.names)
+    if other:
+        LOGGER.warning(f'WARNING: {file} and {opt.weights[0]}: {other}; the scores compare classes by number')
 
 
 def make_loader(opt: ValOptions, data: DataConfig, backend: Backend) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,17 @@ def test_weights_for_other_classes_go_over_but_for_the_head(tiny, checkpoint, me
     heads = {f'model.24.m.{level}.{kind}' for level in range(3) for kind in ('weight', 'bias')}
     assert changed(expected, state) == heads
     assert f'Transferred {len(expected) - 6}/{len(expected)} items' in messages()
+
+
+def test_weights_with_the_same_classes_in_another_order_are_said(tiny, checkpoint, tmp_path, messages):
+    stored = load_checkpoint(checkpoint)
+    other = tmp_path / 'reversed.safetensors'
+    save_checkpoint(other, replace(stored, names=stored.names[::-1], path=None))
+    prepare(tiny, weights=other, cfg='', noautoanchor=True)
+    assert (
+        f'WARNING: {tiny.data} and {other}: 4 of 4 classes have other names, the same ones in another order: class 0 '
+        'is "circle" in the data set and "star" in the weights; the head starts with the wrong classes'
+    ) in messages()
 
 
 def test_a_model_file_beside_weights_keeps_its_anchors(tiny, checkpoint, messages):

@@ -330,6 +330,15 @@ def test_weights_of_other_classes_are_refused(data, oracle, tmp_path):
     assert list(tmp_path.glob('exp*')) == []
 
 
+def test_classes_of_other_names_are_said_with_the_first(data, oracle, tmp_path, messages):
+    oracle.names = ['star', 'cell']
+    val.run(data, weights='w.pt', project=tmp_path, imgsz=128, batch_size=2, workers=0, plots=False)
+    assert (
+        f'WARNING: {data} and w.pt: 2 of 2 classes have other names, the same ones in another order: class 0 is "cell" '
+        'in the data set and "star" in the weights; the scores compare classes by number'
+    ) in messages()
+
+
 @pytest.mark.parametrize(
     'option', ['batch_size 0', 'imgsz -5', 'workers -1', 'max_det 0', 'conf_thres 1.5', 'iou_thres -0.1']
 )

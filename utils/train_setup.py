@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.class_names import difference, reordered
 from utils.distributed import is_main, local_world_size, rank, world_size
 from utils.errors import UsageError, check_range
 from utils.log import LOGGER, colorstr
@@ -140,6 +141,9 @@ def build_model(run: Run) -> None:
         run.model = Model(opt.cfg or checkpoint.config, ch=3, nc=run.nc, anchors=anchors)
         run.model.yaml_file = run.model.yaml_file or checkpoint.config_name
         exclude = ('anchor',) if opt.cfg or anchors else ()
+        if reordered(run.names, checkpoint.names):  # other names of as many classes are the usual fine-tuning
+            other = difference(run.names, checkpoint.names)
+            LOGGER.warning(f'WARNING: {opt.data} and {opt.weights}: {other}; the head starts with the wrong classes')
         state = intersect_dicts(checkpoint.state, run.model.state_dict(), exclude=exclude)
         load_state(run.model, state, opt.weights, strict=False)
         LOGGER.info(f'Transferred {len(state)}/{len(run.model.state_dict())} items from {opt.weights}')

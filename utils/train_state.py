@@ -22,6 +22,7 @@ from utils.errors import DataError, TrainingError, UsageError, sigterm_as_ctrl_c
 from utils.log import LOGGER
 from utils.optim import optimizer_from_numpy, optimizer_to_numpy
 from utils.options import make_options
+from utils.terminal import printable
 
 if TYPE_CHECKING:
     from models.yolo import Model
@@ -128,7 +129,7 @@ def trained_model(run: Any) -> Model:
         DataError: the data set has other classes now.
     """
     if run.names != run.checkpoint.names:
-        now, then = (', '.join(names) for names in (run.names, run.checkpoint.names))
+        now, then = (printable(', '.join(names), 300) for names in (run.names, run.checkpoint.names))
         raise DataError(f'{run.opt.data}: has the classes {now}', f'the run to be resumed was started with {then}')
     return build_model(replace(run.checkpoint, ema=None))
 
