@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import shlex
 import shutil
 import stat
 import tarfile
@@ -21,6 +22,9 @@ from tqdm import tqdm
 from utils.errors import DataError, ResourceError, UserError
 
 MAX_INFLATION = 200  # contents to archive; label files reach about 10
+_UNTAR = 'mkdir {folder} && tar -xf {file} -C {folder}'
+_UNPACK = dict.fromkeys(('.tar', '.tgz', '.gz', '.bz2', '.xz'), _UNTAR)
+_UNPACK |= {'.zip': 'unzip {file} -d {folder}', '.rar': 'unrar x {file} {folder}/', '.7z': '7z x {file} -o{folder}'}
 JUNK = ('.DS_Store', '__MACOSX')
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
@@ -54,6 +58,13 @@ def untar(file: str | Path, path: str | Path | None = None, exclude: Iterable[st
     """Unpack a tar archive, compressed or not; otherwise like `unzip`."""
     with _named_errors(file), tarfile.open(file) as archive:
         return _unpack(Path(file), path, exclude, _tar_members(archive))
+
+
+def unpack_command(file: str | Path) -> str:
+    """The command that unpacks an archive, judged by its name, into a folder of its own; '' for anything else."""
+    stem, suffix = os.path.splitext(file)
+    folder = shlex.quote(stem.removesuffix('.tar'))
+    return _UNPACK.get(suffix.lower(), '').format(file=shlex.quote(os.fspath(file)), folder=folder)
 
 
 def is_archive(file: str | Path) -> bool:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import glob
 import os
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.archives import unpack_command
 from utils.data.images import is_image
 from utils.data.labelset import IGNORED, KEPT, LEFT_OUT, Problem
-from utils.data.lists import glob_files, read_list
+from utils.data.lists import glob_below, read_list
 from utils.errors import DataError
 
 Split = str | Path | Sequence[str | Path]
 
 _CHECK_SPLITS = 'check train and val in the data set YAML'
-_UNTAR = 'mkdir {folder} && tar -xf {file} -C {folder}'
-_UNPACK = dict.fromkeys(('.tar', '.tgz', '.gz', '.bz2', '.xz'), _UNTAR)
-_UNPACK |= {'.zip': 'unzip {file} -d {folder}', '.rar': 'unrar x {file} {folder}/', '.7z': '7z x {file} -o{folder}'}
 _OF_OTHERS = ('.txt', '.npy', '.cache')  # labels, which are looked at for themselves, and our caches
 _OF_SYSTEMS = ('thumbs.db', 'desktop.ini')
 _MOST_KINDS = 20  # of notes, each of which is a line
@@ -70,13 +67,6 @@ def find_images(split: Split) -> Found:
     return Found(sorted(images), notes.problems() + _sharing(images))
 
 
-def unpacking(file: str | Path) -> str:
-    """The command that unpacks an archive, judged by its name, into a folder of its own; '' for anything else."""
-    stem, suffix = os.path.splitext(file)
-    folder = shlex.quote(stem.removesuffix('.tar'))
-    return _UNPACK.get(suffix.lower(), '').format(file=shlex.quote(os.fspath(file)), folder=folder)
-
-
 class _Notes:
     """Counts what is not taken, by a sentence with the example in it; keeps the first example of each."""
 
@@ -103,17 +93,12 @@ def _images_of(source: str, notes: _Notes) -> Iterable[str]:
     if os.path.isfile(source):
         if is_image(source):
             return [os.path.abspath(source)]
-        if unpacking(source):
-            raise DataError(f'{source}: an archive', f'unpack it: {unpacking(source)}')
+        if unpack_command(source):
+            raise DataError(f'{source}: an archive', f'unpack it: {unpack_command(source)}')
         return _images_listed_in(source, notes)
     if glob.has_magic(source):
-        return _only_images(expand(source), notes)
+        return _only_images(glob_below(source), notes)
     raise DataError(f'{source}: no such folder or list file', _CHECK_SPLITS)
-
-
-def expand(pattern: str) -> list[str]:
-    """The files that a glob matches, and those below the folders that it matches."""
-    return glob_files(pattern) or glob_files(f'{pattern}/**')
 
 
 def _images_under(folder: str, notes: _Notes) -> list[str]:

@@ -131,6 +131,11 @@ def glob_files(pattern: str) -> list[str]:
     return sorted(filter(os.path.isfile, matching))
 
 
+def glob_below(pattern: str) -> list[str]:
+    """The files that a glob matches; where it matches none, those below the folders that it matches."""
+    return glob_files(pattern) or glob_files(f'{pattern}/**')
+
+
 def _matches(folder: str, part: str, unreadable: dict[str, str]) -> Iterable[str]:
     """What in a folder matches a part of a glob: as it is written, else as a pattern, else but for its brackets."""
     there = os.path.join(folder, part)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.utils.data.conftest import BOX, picture
-from utils.data.find import find_images, list_images, unpacking
+from utils.archives import unpack_command
+from utils.data.find import find_images, list_images
 from utils.data.labels import read_labels
 from utils.errors import DataError
 
@@ -91,7 +92,7 @@ def test_lists_in_another_encoding_and_archives_are_named(tmp_path):
     touch(tmp_path, 'set.zip', 'my set.tar.gz')
     with pytest.raises(DataError, match=r'set\.zip: an archive\. Unpack it: unzip .*set\.zip -d .*/set$'):
         list_images(tmp_path / 'set.zip')
-    assert unpacking('my set.tar.gz') == "mkdir 'my set' && tar -xf 'my set.tar.gz' -C 'my set'"
+    assert unpack_command('my set.tar.gz') == "mkdir 'my set' && tar -xf 'my set.tar.gz' -C 'my set'"
 
 
 def test_globs_brackets_and_single_images(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import yaml
 
 from utils.data import fetch
 from utils.data import yaml as data_yaml
+from utils.data.labels import list_images
 from utils.data.yaml import check_dataset, load_data
 from utils.errors import DataError, run_main
 from utils.paths import read_yaml
@@ -116,6 +119,79 @@ def test_a_bare_name_is_found_in_data():
     assert check_dataset is load_data
 
 
+# As other programs write it -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('form', ['../{}/images', 'rf/{}/images', '  ../{}/images '])
+def test_roboflows_layout_is_found_from_anywhere(places, caplog, form):
+    folder = places['beside'] / 'rf'
+    make(*(folder / split / 'images' for split in ('train', 'valid', 'test')))
+    content = {name: form.format(split) for name, split in (('train', 'train'), ('val', 'valid'), ('test', 'test'))}
+    file = write(folder, **content)
+    with caplog.at_level(logging.INFO, 'yolov5'):
+        data = load_data(file)
+    assert (data.train, data.val) == ((folder / 'train/images',), (folder / 'valid/images',))
+    assert data.test == (folder / 'test/images',)
+    (line,) = caplog.messages
+    assert line.startswith(f'{file}: not there as written, so taken as what is there: {form.format("train")!r} as ')
+
+
+def test_what_is_there_as_written_is_never_read_otherwise(places, caplog):
+    folder = places['beside'] / 'rf'
+    make(*(places['beside'] / split / 'images' for split in ('train', 'valid')))
+    make(*(folder / split / 'images' for split in ('train', 'valid')))
+    data = load_data(write(folder, train='../train/images', val='../valid/images'))
+    assert data.train == (places['beside'] / 'train/images',)
+    assert caplog.messages == []
+
+
+def test_blanks_around_a_path_and_globs(places, caplog):
+    base = places['beside'] / 'set [1]'
+    make(base / 'images/a1', base / 'images/a2', base / 'images/val')
+    for name in ('a1/x.jpg', 'a2/y.jpg'):
+        (base / 'images' / name).touch()
+    with caplog.at_level(logging.INFO, 'yolov5'):
+        data = load_data(write(base, train='images/a*', val='images/val '))
+    assert data.val == (base / 'images/val',)
+    assert [os.path.basename(path) for path in list_images(data.train)] == ['x.jpg', 'y.jpg']
+    assert "'images/val ' as 'images/val'" in caplog.text
+    with pytest.raises(DataError, match=r'looked for .*images/b\*'):
+        load_data(write(base, train='images/b*'))
+
+
+def test_a_folder_with_one_yaml_and_an_archive(places, caplog):
+    file = write(places['beside'])
+    make(places['beside'] / 'images/train', places['beside'] / 'images/val')
+    with caplog.at_level(logging.INFO, 'yolov5'):
+        assert load_data(places['beside']).file == file
+    assert caplog.messages == [f'{places["beside"]}: a folder, taken for {file}']
+    (places['beside'] / 'other.yml').touch()
+    with pytest.raises(DataError, match=r'beside: a folder with 2 YAMLs \(data\.yaml, other\.yml\)'):
+        load_data(places['beside'])
+    with pytest.raises(DataError, match='here: a folder with no YAML'):
+        load_data(places['here'])
+    with pytest.raises(DataError, match=r'an archive. Unpack it, and give the YAML in it: unzip set\.zip -d set'):
+        load_data('set.zip')
+
+
+def test_a_labelling_tools_classes_are_compared(places, caplog):
+    file = write(places['beside'], names=['circle', 'square', 'star'])
+    make(*(places['beside'] / kind / split for kind in ('images', 'labels') for split in ('train', 'val')))
+    classes = places['beside'] / 'labels/classes.txt'
+    classes.write_text('Circle\nsquare\nstar\n\n')
+    load_data(file)
+    assert caplog.messages == []
+    classes.write_text('dog\nperson\n')
+    load_data(file)
+    assert caplog.messages == [f'WARNING: {classes} and {file}: class 0 is "dog" in the one and "circle" in the other']
+    classes.write_text('circle\nsquare\n')
+    load_data(file)
+    assert 'class 2 is missing in the one and "star" in the other' in caplog.messages[1]
+    classes.write_bytes('circle'.encode('utf-16'))
+    load_data(file)
+    assert 'classes.txt: not UTF-8 text but, as it seems, UTF-16' in caplog.messages[2]
+
+
 # Names ----------------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +217,19 @@ def test_names_as_list_or_dict(places, names):
         ({'names': ['a', 'b'], 'nc': 3}, 'nc is 3, but there are 2 names'),
         ({'names': [True, 'b']}, 'name 0 reads as True in YAML'),
         ({'names': ['a', None]}, 'name 1 reads as None in YAML'),
+        ({'names': ['a', b'b']}, "name 1 reads as b'b' in YAML"),
+        ({'names': ['a', '\ud800']}, 'name 1 is .* which is no text'),
+        ({'names': dict.fromkeys(range(1, 9999), 'x')}, r'names are numbered 1, 2, .{80,100}\. Number them'),
+        ({'names': ['a', 'b'], 'nc': [['x' * 99] * 99] * 99}, r'^.{,200}nc is \[\[.{80,100}, but there are 2 names'),
+        ({'train': [['x' * 99] * 99] * 99}, r'^.{,200}train is \[\[.{80,100}\. It has to be a folder'),
+        ({'train': ['a', 5]}, r"train is \['a', 5\]"),
+        ({'train': ['']}, r"train is \[''\]"),
+        ({'path': ['a']}, r"path is \['a'\]"),
+        ({'download': {'a': 1}}, r"download is \{'a': 1\}"),
+        ({'train': 'a' * 300}, 'its train pictures are missing'),
+        ({'train': '~nobody-of-this-name/a'}, 'its train pictures are missing'),
+        ({'urls': 5}, 'its train pictures are missing'),
+        ({'urls': [], 'train': 'a\0b'}, 'its train pictures are missing'),
         ({'train': None}, 'has no "train"'),
         ({'val': ''}, 'has no "val"'),
     ],
@@ -151,6 +240,16 @@ def test_a_wrong_yaml_is_named_with_its_fault(places, content, complaint):
         load_data(file)
     assert str(error.value).startswith(str(file))
     assert error.value.mend
+
+
+def test_one_name_for_two_classes_and_keys_given_twice_are_said(places, caplog):
+    load_data(write(places['beside'], names=['a', 'b', 'a', 'b', 'A']), need=())
+    (places['here'] / 'twice.yaml').write_text('train: x\nnames: {0: a, 1: b, 0: c}\n')
+    assert load_data('twice.yaml', need=()).names == ('c', 'b')
+    assert caplog.messages == [
+        f'WARNING: {places["beside"]}/data.yaml: classes 0 and 2 are both called "a", and 1 more',
+        'WARNING: twice.yaml: given twice, and the last one counts: 0 (line 2)',
+    ]
 
 
 def test_numbers_as_names_are_text(places):
