@@ -7,9 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from utils.data.images import encode_image
 from utils.data.labels import read_labels
 
 
@@ -30,7 +30,7 @@ def write_set(folder: Path, files: int) -> None:
     rng = np.random.default_rng(0)
     (folder / 'images').mkdir()
     (folder / 'labels').mkdir()
-    picture = cv2.imencode('.jpg', rng.integers(0, 256, (480, 640, 3), np.uint8))[1].tobytes()
+    picture = encode_image(rng.integers(0, 256, (480, 640, 3), np.uint8), '.jpg', 'picture')
     for i in range(files):
         (folder / f'images/{i}.jpg').write_bytes(picture[:20000] + picture[-2:])  # only its head and end are read
         boxes = rng.uniform(0.1, 0.9, (rng.poisson(7), 4))

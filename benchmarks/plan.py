@@ -216,5 +216,7 @@ def _write_picture(path: Path) -> None:
     import cv2
     import numpy as np
 
+    from utils.data.images import write_image
+
     smooth = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (640, 480))
-    cv2.imwrite(str(path), smooth)
+    write_image(path, smooth)

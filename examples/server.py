@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from utils.data.images import open_with_pillow
+from utils.data.image_header import open_with_pillow
 from utils.errors import ResourceError, UserError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, set_logging
 from utils.options import option, parse_options

@@ -50,7 +50,7 @@ HOMES = {
     'utils.data.yaml': 'check_dataset',
     'utils.data.labels': """img2label_paths verify_image_label labels_to_class_weights labels_to_image_weights""",
     'utils.data.tools': 'extract_boxes autosplit dataset_stats flatten_recursive',
-    'utils.data.images': 'exif_size',
+    'utils.data.image_header': 'exif_size',
     'utils.data.augment': """letterbox random_perspective mixup copy_paste augment_hsv box_candidates cutout replicate
         hist_equalize Albumentations""",
     'utils.data.dataset': 'LoadImagesAndLabels',

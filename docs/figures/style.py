@@ -64,7 +64,7 @@ def save(figure: Figure, name: str, dpi: int = 110) -> Path:
         else:
             pixels = io.BytesIO()
             figure.savefig(pixels, format='png', dpi=dpi)
-            image = Image.open(pixels).convert('RGB')
+            image = Image.open(pixels).convert('RGB')  # just drawn, so nothing is to be decided
             image = image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
             image.save(path, optimize=True)
     return path

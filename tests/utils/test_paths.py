@@ -22,6 +22,7 @@ from utils.paths import (
     atomic_folder,
     atomic_write,
     find_file,
+    fit_name,
     folder_name,
     increment_path,
     locked,
@@ -44,6 +45,32 @@ def test_increment_path(tmp_path):
     assert increment_path(exp) == tmp_path / 'exp3'
     (tmp_path / 'a.txt').touch()
     assert increment_path(tmp_path / 'a.txt', sep='_') == tmp_path / 'a_2.txt'
+
+
+@pytest.mark.parametrize(
+    'name', ['a' * 300 + '.jpg', '图' * 100 + '.jpg', os.fsdecode(b'\xb2' * 300) + '.jpg', 'a' * 255 + 'b' * 20]
+)
+def test_names_are_cut_to_what_a_file_may_have(tmp_path, name):
+    fitted = fit_name(name)
+    assert 250 < len(os.fsencode(fitted)) <= 255
+    assert os.path.splitext(fitted)[1] == os.path.splitext(name)[1]
+    assert fitted[:70] == name[:70]
+    assert fit_name('x' + name) != fitted != fit_name(name.replace('.jpg', 'z.jpg') + 'z')
+    assert fit_name(name, 60) != fitted
+    assert len(os.fsencode(fit_name(name, 60))) <= 60
+    (tmp_path / fitted).touch()
+    assert fit_name('a' * 251 + '.jpg') == 'a' * 251 + '.jpg'
+
+
+@pytest.mark.parametrize('name', ['a' * 255, '图' * 85, os.fsdecode(b'\xb2\xe2' * 127)], ids=ascii)
+def test_files_and_folders_of_the_longest_names_are_written(tmp_path, name):
+    with atomic_write(tmp_path / name, 'w') as file:
+        file.write('x')
+    assert (tmp_path / name).read_text() == 'x'
+    with atomic_folder(tmp_path / 'f' / name) as folder:
+        (folder / 'a').touch()
+    assert (tmp_path / 'f' / name / 'a').is_file()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_processes_that_start_at_once_have_a_folder_each(tmp_path):

@@ -10,11 +10,11 @@ from utils.errors import DataError
 from utils.log import LOGGER
 from utils.terminal import printable
 
-_MORE = 1e-3  # what resizing a float image may leave above 1 or 255, or below 0, as a share of that
+_MORE = 0.05  # share by which resizing may have put floats above 1 or 255, or below 0; it is cut off
 _DARKEST = 2  # the least maximum of floats in 0..255: between 1 and this nobody can tell a bright 1 from a dark 255
 
 
-def to_8_bits(pixels: np.ndarray, name: str, full_range: bool = False) -> tuple[np.ndarray, str]:
+def to_8_bits(pixels: np.ndarray, name: str, most: int = 0) -> tuple[np.ndarray, str]:
     """Pixels of any number type as uint8, and a note on how they were converted ('' where nothing was).
 
     - uint8 stays, bool becomes 0 and 255.
@@ -23,16 +23,17 @@ def to_8_bits(pixels: np.ndarray, name: str, full_range: bool = False) -> tuple[
       maximum. A maximum of 3996 means 12 bits, so values are divided by 16; above 16383 all 16 bits count, and values
       are divided by 256. Five steps, rather than stretching every image to its own maximum, because images of one
       camera have to come out alike: they do unless one is so dark that it needs fewer bits than the others, by a
-      factor of four. The notes' counts show such a mixture. Nothing but the image decides, so training, validation,
-      detection and the Python API agree.
+      factor of four. The notes' counts show such a mixture. A file that does say its depth, by TIFF's MaxSampleValue
+      or PNG's sBIT, is believed. Nothing but the image decides, so training, validation, detection and the Python API
+      agree.
     - Floats in 0..1 are multiplied by 255, floats in 0..255 rounded.
     - All else is refused, for any guess would be wrong for somebody: negative values, integers above 65535, floats
-      above 255, or with their maximum between 1 and 2, NaN and infinity.
+      above 255, or with their maximum between 1 and 2, NaN and infinity. Resizing overshoots, so 5% are cut off.
 
     Args:
         pixels: any shape.
         name: of the image, for messages.
-        full_range: whether the type's whole range is known to be in use, so that the maximum tells nothing.
+        most: the largest value that integers may have, where it is known. It makes the depth certain.
 
     Raises:
         DataError: there is no rule for these values; the message says how to convert them.
@@ -48,7 +49,7 @@ def to_8_bits(pixels: np.ndarray, name: str, full_range: bool = False) -> tuple[
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DataError(f'{name}: has NaN or infinite pixels', 'replace them, for example by numpy.nan_to_num')
     convert = _from_floats if kind == 'f' else _from_integers
-    converted = convert(pixels, float(low), float(high), full_range)
+    converted = convert(pixels, float(low), float(high), most)
     if converted is None:
         raise DataError(
             f'{name}: {pixels.dtype} pixels from {low:g} to {high:g}, for which there is no rule',
@@ -58,17 +59,18 @@ def to_8_bits(pixels: np.ndarray, name: str, full_range: bool = False) -> tuple[
     return converted
 
 
-def _from_integers(pixels: np.ndarray, low: float, high: float, full_range: bool) -> tuple[np.ndarray, str] | None:
+def _from_integers(pixels: np.ndarray, low: float, high: float, most: int) -> tuple[np.ndarray, str] | None:
     if low < 0 or high > 65535:
         return None
-    bits = 16 if full_range else max(8, (int(high).bit_length() + 1) // 2 * 2)
-    note = f'{pixels.dtype.itemsize * 8}-bit pixels with values of {bits} bits, divided by {1 << bits - 8}'
+    bits = min(16, max(8, (max(int(high), most).bit_length() + 1) // 2 * 2))
+    how = f'divided by {1 << bits - 8}' if bits > 8 else 'taken as they are'
+    note = f'{pixels.dtype.itemsize * 8}-bit pixels with values of {bits} bits, {how}'
     return (pixels >> (bits - 8)).astype(np.uint8), note
 
 
-def _from_floats(pixels: np.ndarray, low: float, high: float, _: bool) -> tuple[np.ndarray, str] | None:
+def _from_floats(pixels: np.ndarray, low: float, high: float, _: int) -> tuple[np.ndarray, str] | None:
     for top, done in ((1, 'multiplied by 255'), (255, 'rounded')):
-        if -_MORE * top <= low and high <= top * (1 + _MORE) and not 1 + _MORE < high < _DARKEST:
+        if 0 <= high <= top * (1 + _MORE) and low >= -_MORE * high and not 1 + _MORE < high < _DARKEST:
             # In float32 at least: float16 has steps of 1/8 up there.
             scaled = pixels.astype(np.promote_types(pixels.dtype, np.float32)) * (255 / top)
             return np.clip(np.rint(scaled), 0, 255).astype(np.uint8), f'floats in 0..{top}, {done}'

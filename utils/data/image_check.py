@@ -11,15 +11,8 @@ import numpy as np
 from PIL import Image
 
 from utils.data.bit_depth import ImageNotes
-from utils.data.images import (
-    IMG_FORMATS,
-    MAX_PIXELS,
-    Header,
-    decode_image,
-    open_with_pillow,
-    read_bytes,
-    read_header,
-)
+from utils.data.image_header import MAX_PIXELS, Header, open_with_pillow, read_header
+from utils.data.images import IMG_FORMATS, decode_image, open_file, read_bytes
 from utils.errors import DataError
 
 MIN_SIDE = 10  # pixels: anything smaller is a thumbnail or an accident
@@ -48,8 +41,8 @@ class ImageInfo(NamedTuple):
 def check_image(path: str | Path) -> ImageInfo:
     """Look whether an image file is whole and can be used.
 
-    Reads the header and the last bytes. Decodes only BMP, TIFF and AVIF, which have no end mark, images of more than
-    eight bits, whose values tell how they are converted, and those that don't end as they should: data behind the
+    Reads the header and the last bytes. Decodes only BMP and TIFF, which have no end mark, images of more than eight
+    bits, whose values tell how they are converted, and those that don't end as they should: data behind the
     mark is harmless, and so is a JPEG's missing mark if all pixels are there.
 
     Raises:
@@ -57,13 +50,12 @@ def check_image(path: str | Path) -> ImageInfo:
             cut off, HEIC without a decoder for it, or with pixels of which nobody can tell what they mean.
     """
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             header = _checked_header(file)
+    except DataError as problem:
+        raise BadImage(problem.message.removeprefix(f'{path}: ')) from None
+    try:
         return ImageInfo(header.size, decode_image(read_bytes(path), path)[1] if header.deep else '')
-    except FileNotFoundError:
-        raise BadImage('no such picture') from None
-    except OSError as problem:
-        raise BadImage(f'unreadable: {problem.strerror}') from None
     except DataError as problem:
         raise BadImage(str(problem).removeprefix(f'{path}: ')) from None
 
@@ -106,11 +98,13 @@ def _checked_header(file: BinaryIO) -> Header:
             raise BadImage(f'a {header.format} file, not one of {", ".join(IMG_FORMATS)}')
         if min(header.size) < MIN_SIDE:
             raise BadImage(f'{"x".join(map(str, header.size))} pixels, under {MIN_SIDE} a side')
-        if not header.deep and not _ends_well(file, header.format):
-            _decode(file)
+        if not (header.deep and header.format == 'TIFF') and not _ends_well(file, header.format):
+            _decode(file)  # deep TIFF, of which Pillow doesn't know all kinds, is decoded by who asked
         return header
     except BadImage:
         raise
+    except ImportError as problem:  # of a decoder
+        raise BadImage(str(problem)) from None
     except Image.UnidentifiedImageError:
         raise BadImage('not a picture') from None
     except Image.DecompressionBombError:  # told by the header, before any pixel is decoded
@@ -125,10 +119,24 @@ def _ends_well(file: BinaryIO, kind: str) -> bool:
         file.seek(4)
         length = int.from_bytes(file.read(4), 'little') + 8
         return file.seek(0, os.SEEK_END) >= length
+    if kind in ('AVIF', 'HEIF'):
+        return _boxes_end_well(file)
     if kind not in _ENDS:
         return False
     file.seek(-len(_ENDS[kind]), os.SEEK_END)
     return file.read() == _ENDS[kind]
+
+
+def _boxes_end_well(file: BinaryIO) -> bool:
+    """Whether the boxes of an AVIF or HEIC file, each of which begins with its length, fill it (ISO/IEC 14496-12)."""
+    end, place = file.seek(0, os.SEEK_END), 0
+    while place < end:
+        file.seek(place)
+        length = int.from_bytes(file.read(4), 'big')
+        if length < 8:  # to the end of the file, or more than 4 GiB: unknown
+            return False
+        place += length
+    return place == end
 
 
 def _decode(file: BinaryIO) -> None:

@@ -6,23 +6,22 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps
 
 from utils.data.bit_depth import ImageNotes, to_8_bits
+from utils.data.image_header import Header, is_tiff, open_with_pillow, read_header
 from utils.errors import DataError, ResourceError
 from utils.log import LOGGER
 from utils.paths import fit_name, write_file
 
 IMG_FORMATS = ('avif', 'bmp', 'dng', 'heic', 'heif', 'jfif', 'jpeg', 'jpg', 'mpo', 'png', 'tif', 'tiff', 'webp')
-MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # 178,956,970, half a gigabyte once decoded: where Pillow refuses
 MAX_BYTES = 2**31 - 1  # of a file: what OpenCV takes
 
 # Others (DNG, AVIF) become JPEGs: OpenCV can't write them.
@@ -30,26 +29,6 @@ WRITABLE = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _LONGEST_SIDE = {'.jpeg': 65_500, '.jpg': 65_500, '.webp': 16_383}  # pixels that libjpeg and libwebp write
 
 _JPEG_START, _JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
-_ORIENTATION_TAG = 0x0112  # EXIF 2.32, 4.6.4: which way up an image is shown, 1 to 8
-_HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')  # ISO/IEC 23008-12, annex B
-
-
-class Header(NamedTuple):
-    """What an image's header says.
-
-    Attributes:
-        format: as Pillow names it: JPEG, MPO, PNG, TIFF, WEBP, BMP, AVIF, HEIF, ...
-        size: width and height in pixels as shown.
-        turned: whether the image is shown otherwise than stored.
-        deep: whether its channels may have more than eight bits that count.
-        inverted: whether 0 means white in a deep image.
-    """
-
-    format: str
-    size: tuple[int, int]
-    turned: bool = False
-    deep: bool = False
-    inverted: bool = False
 
 
 def is_image(path: str | Path) -> bool:
@@ -72,18 +51,30 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """A file's content. Python opens it, for OpenCV takes only names that are UTF-8.
+    """A file's content. Python opens it, for OpenCV would end the process at a name that isn't UTF-8.
 
     Raises:
         DataError: it is missing, can't be read, or is too large.
     """
-    if not os.path.isfile(path):
-        raise DataError(f'{path}: no such picture', 'check the path')
-    try:
-        with open(path, 'rb') as file:
+    with open_file(path) as file:
+        try:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise DataError(f'{path}: too large an image file', 'scale it down or cut it')
             return file.read()
+        except OSError as problem:
+            raise DataError(f'{path}: unreadable picture ({problem.strerror})', 'check the disk') from None
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """A regular file, opened: a pipe of an image's name would be waited for without end.
+
+    Raises:
+        DataError: it is missing, no regular file, or can't be opened.
+    """
+    if not os.path.isfile(path):
+        raise DataError(f'{path}: no such picture', 'check the path')
+    try:
+        return open(path, 'rb')
     except OSError as problem:
         raise DataError(f'{path}: unreadable picture ({problem.strerror})', 'check the file') from None
 
@@ -106,7 +97,7 @@ def decode_image(data: bytes, name: str | Path) -> tuple[np.ndarray, str]:
         by_opencv = not header.turned and data[4:8] != b'ftyp'
         image = _opencv(data, cv2.IMREAD_COLOR) if by_opencv else None
         if image is not None:
-            return image, '16-bit pixels with values of 16 bits, divided by 256' if header.deep else ''
+            return image, 'more than 8 bits, made 8 by OpenCV' if header.deep else ''
         with open_with_pillow(io.BytesIO(data)) as picture:
             rgb, note = _converted(picture, str(name))
         return np.ascontiguousarray(rgb[..., ::-1]), note
@@ -120,11 +111,7 @@ def decode_image(data: bytes, name: str | Path) -> tuple[np.ndarray, str]:
 
 def _needs_header(data: bytes) -> bool:
     """Whether OpenCV alone might decode it wrongly: TIFF, WebP, PNG of 16 bits."""
-    return _is_tiff(data) or data[8:12] == b'WEBP' or (data[:4] == b'\x89PNG' and data[24:25] == b'\x10')
-
-
-def _is_tiff(data: bytes) -> bool:
-    return data[:4] in TiffImagePlugin.PREFIXES
+    return is_tiff(data) or data[8:12] == b'WEBP' or (data[:4] == b'\x89PNG' and data[24:25] == b'\x10')
 
 
 def _opencv(data: bytes, flags: int) -> np.ndarray | None:
@@ -139,18 +126,17 @@ def _opencv(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def _decode_deep(data: bytes, header: Header, name: str | Path) -> tuple[np.ndarray, str] | None:
-    """An image of more than eight bits, and the note; None where OpenCV's own way to eight bits is right, or Pillow's.
-
-    OpenCV turns TIFF by its tag whatever the flags, and PNG as the flags say. It shifts packed TIFF samples of 10 to
-    14 bits up to 16.
-    """
+    """An image of more than eight bits, and the note; None where OpenCV can't decode it."""
+    # OpenCV turns TIFF by its tag whatever the flags, and PNG as the flags say.
     flags = cv2.IMREAD_UNCHANGED if header.format == 'TIFF' else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     pixels = _opencv(data, flags)
-    if pixels is None or (pixels.dtype == np.uint16 and pixels.max() >= 1 << 14):
+    if pixels is None:
         return None
-    pixels, note = to_8_bits(pixels, str(name))
-    pixels = 255 - pixels if header.inverted else pixels
-    return three_channels(pixels), note
+    converted, note = to_8_bits(pixels, str(name), header.most)
+    if pixels.dtype == np.uint16 and pixels.ndim == 3 and pixels.max() >= 1 << 14 and not header.turned:
+        plain = _opencv(data, cv2.IMREAD_COLOR)  # the same for PNG; of TIFF it rounds instead of cutting
+        converted = converted if plain is None else plain
+    return three_channels(255 - converted if header.inverted else converted), note
 
 
 def three_channels(pixels: np.ndarray) -> np.ndarray:
@@ -158,87 +144,6 @@ def three_channels(pixels: np.ndarray) -> np.ndarray:
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     grey = pixels.shape[2] < 3
     return np.ascontiguousarray(pixels[..., :1].repeat(3, 2) if grey else pixels[..., :3])
-
-
-# Headers --------------------------------------------------------------------------------------------------------------
-
-
-def open_with_pillow(file: BinaryIO | str | Path, formats: tuple[str, ...] | None = None) -> Image.Image:
-    """Pillow's image, its header read and nothing decoded; HEIC, too, where pillow-heif is installed.
-
-    Raises:
-        ImportError: it is HEIC and there is no decoder for that.
-        Exception: it is no image, or damaged; what Pillow raises is of any kind.
-    """
-    try:
-        return Image.open(file, formats=formats)
-    except Image.UnidentifiedImageError:
-        if not _is_heif(file):
-            raise
-    try:
-        importlib.import_module('pillow_heif').register_heif_opener()
-    except ImportError:
-        raise ImportError('a HEIC image, which needs a decoder: pip install pillow-heif') from None
-    return Image.open(file, formats=formats)
-
-
-def _is_heif(file: BinaryIO | str | Path) -> bool:
-    if isinstance(file, (str, Path)):
-        with open(file, 'rb') as opened:
-            return _is_heif(opened)
-    file.seek(0)
-    start = file.read(12)
-    file.seek(0)
-    return start[4:8] == b'ftyp' and start[8:] in _HEIF_BRANDS
-
-
-def read_header(file: BinaryIO) -> Header:
-    """The header of an image file that is open at its start; leaves it anywhere.
-
-    Raises:
-        Image.DecompressionBombError: it has more than `MAX_PIXELS`.
-        Exception: as `open_with_pillow`.
-    """
-    start = file.read(25)
-    file.seek(0)
-    if _is_tiff(start):
-        return _tiff_header(file)
-    with open_with_pillow(file) as image:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        deep = image.format == 'PNG' and start[24:] == b'\x10' and not _has_sbit(file)
-        return Header(image.format, exif_size(image), orientation in range(2, 9), deep)
-
-
-def exif_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened image as shown: exchanged where its EXIF orientation lays it on its side."""
-    # Pillow's TIFF reader has exchanged them already.
-    sideways = image.format != 'TIFF' and image.getexif().get(_ORIENTATION_TAG, 1) in (5, 6, 7, 8)
-    return image.size[::-1] if sideways else image.size
-
-
-def _tiff_header(file: BinaryIO) -> Header:
-    """By its tags (TIFF 6.0, section 8): Pillow knows no floats in three channels and more of the kind."""
-    start = file.read(8)
-    start += file.read(8) if start[2] == 43 else b''  # BigTIFF
-    tags = TiffImagePlugin.ImageFileDirectory_v2(start)
-    file.seek(tags.next)
-    tags.load(file)
-    width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
-    if width * height > MAX_PIXELS:
-        raise Image.DecompressionBombError(f'{width}x{height} pixels')
-    orientation, meaning = tags.get(_ORIENTATION_TAG, 1), tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1)
-    # Grey with white or black as 0, and RGB; of others (CMYK, raw sensors) OpenCV knows better what is shown.
-    deep = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8 and meaning in (0, 1, 2)
-    size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-    return Header('TIFF', size, orientation in range(2, 9), deep, meaning == 0)
-
-
-def _has_sbit(file: BinaryIO) -> bool:
-    """Whether a PNG says how many of its bits count: its values are then scaled up to all 16 (PNG 3, 11.3.2.7)."""
-    file.seek(8)
-    while len(start := file.read(8)) == 8 and start[4:] not in (b'sBIT', b'PLTE', b'IDAT'):
-        file.seek(int.from_bytes(start[:4], 'big') + 4, os.SEEK_CUR)
-    return start[4:] == b'sBIT'
 
 
 # Objects --------------------------------------------------------------------------------------------------------------
@@ -255,7 +160,11 @@ def from_pil(image: Image.Image, name: str, notes: ImageNotes | None = None) -> 
         DataError: it can't be decoded, or its values can't be converted.
     """
     try:
-        pixels, note = _converted(image, name)
+        if data := _deep_file(image):
+            bgr, note = decode_image(data, name)
+            pixels = np.ascontiguousarray(bgr[..., ::-1])
+        else:
+            pixels, note = _converted(image, name)
     except DataError:
         raise
     except Exception as problem:  # it is decoded only now, and what Pillow raises on damaged files is of any kind
@@ -271,6 +180,22 @@ def _converted(image: Image.Image, name: str) -> tuple[np.ndarray, str]:
         return np.array(shown.convert('RGB')), ''
     pixels, note = to_8_bits(np.asarray(shown), name)  # Pillow would make all above 255 white
     return three_channels(pixels), note
+
+
+def _deep_file(image: Image.Image) -> bytes:
+    """The file behind a deep image that isn't decoded yet: of three channels Pillow would keep eight bits."""
+    file, tiles = getattr(image, 'fp', None), getattr(image, 'tile', ())
+    if image.format not in ('PNG', 'TIFF') or not file or not tiles or image.tell():
+        return b''
+    place = file.tell()
+    try:
+        file.seek(0)
+        if not read_header(file).deep:
+            return b''
+        file.seek(0)
+        return file.read()
+    finally:
+        file.seek(place)
 
 
 def from_array(array: np.ndarray, name: str, notes: ImageNotes | None = None) -> np.ndarray:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from utils.data.images import read_image
 from utils.distributed import is_main
 from utils.log import LOGGER
-from utils.paths import atomic_write
+from utils.paths import LONGEST_NAME, atomic_write, fit_name
 
 SPARE = 0.2  # of the free memory or disk is left to others
 THREADS = 8
@@ -111,7 +111,7 @@ class DiskCache:
             state = ''  # the picture is gone: reading it will say so
         folder, name = os.path.split(image)
         digest = hashlib.sha256(f'{image}\0{state}'.encode(errors='surrogateescape')).hexdigest()[:16]
-        return self.folders[folder] / f'{name}.{digest}.npy'
+        return self.folders[folder] / f'{fit_name(name, LONGEST_NAME - 21)}.{digest}.npy'
 
     @staticmethod
     def _write(file: Path, picture: np.ndarray) -> None:
@@ -121,10 +121,11 @@ class DiskCache:
 
 def _cache_folder(folder: Path) -> Path:
     parent = folder.parent
-    beside = folder.with_name(f'{folder.name}.npy')
+    beside = folder.with_name(fit_name(f'{folder.name}.npy'))
     may_write = [p for p in (beside, parent) if p.is_dir()][:1]
     # Root may write everywhere, but a folder closed to its owner is not meant to be written.
     if may_write and os.access(may_write[0], os.W_OK) and may_write[0].stat().st_mode & stat.S_IWUSR:
         return beside
     user = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'yolov5-oneflow'
-    return user / f'{folder.name}.{hashlib.sha256(os.fsencode(folder)).hexdigest()[:10]}.npy'
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:10]
+    return user / f'{fit_name(folder.name, LONGEST_NAME - 15)}.{digest}.npy'

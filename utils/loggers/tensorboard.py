@@ -72,7 +72,7 @@ class TensorBoardLog(Log):
 
     def image_file(self, tag: str, file: str | Path, step: int) -> None:
         """A JPEG or PNG file as it is."""
-        from utils.data.images import open_with_pillow
+        from utils.data.image_header import open_with_pillow
 
         with open_with_pillow(file) as picture:
             width, height = picture.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from utils.data.dataset import LoadImagesAndLabels, to_network_order
 from utils.data.labelset import LabelSet
 from utils.data.order import SampleKey, epoch_order, rank_batches, stream
 from utils.data.perspective import Warp
+from utils.data.picture_cache import DiskCache
 from utils.errors import ConfigError, DataError, UsageError
 
 STILL = {'hsv_h': 0.0, 'hsv_s': 0.0, 'hsv_v': 0.0}  # colours stay what they are
@@ -401,6 +403,18 @@ def test_disk_cache_of_a_closed_folder_goes_to_the_users(labels, tmp_path, user_
         tmp_path.chmod(0o755)
     assert len(list((user_cache / 'yolov5-oneflow').glob('images.*.npy/*.npy'))) == 6
     assert len(list(dataset)) == 6
+
+
+@pytest.mark.parametrize(
+    'name', ['n' * 246 + '.png', '图' * 82 + '.jpeg', os.fsdecode(b'\xb2\xe2' * 125) + '.jpg'], ids=ascii
+)
+def test_disk_cache_of_images_with_very_long_names(tmp_path, labels, name):
+    images = [shutil.copy(labels.images[0], tmp_path / 'images' / f'{i}{name}') for i in range(2)]
+    cache = DiskCache(list(map(str, images)))
+    assert cache.fill(10, 'caching')
+    assert len({cache.file(str(image)) for image in images}) == 2
+    assert len(list((tmp_path / 'images.npy').iterdir())) == 2
+    np.testing.assert_array_equal(cache.read(1), cv2.imread(labels.images[0]))
 
 
 def test_damaged_and_stale_cache_files(labels, tmp_path):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.images import open_with_pillow
+from utils.data.image_header import open_with_pillow
 from utils.errors import DataError
 from utils.log import LOGGER
 from utils.paths import atomic_folder
