@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -27,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.data.names import safe_name
 from utils.errors import DataError, Terminated, UsageError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
-from utils.paths import Distinct, folder_name, increment_path
+from utils.paths import fit_name, folder_name, increment_path, run_folder
 from utils.values import items, text
 
 if TYPE_CHECKING:  # heavy rooms are entered when detection starts, so that --help is quick
@@ -86,10 +86,19 @@ class Job:
     names: list[str]
     sources: LoadImages | LoadStreams
     folder: Path
-    stems: dict[str, str] = field(default_factory=dict)  # names of the results, without suffix, by the file's path
-    distinct: dict[str, Distinct] = field(default_factory=lambda: defaultdict(lambda: Distinct(sep='')))  # by mode
+    stems: dict[str, str]  # names of the results, without suffix, by the input's path
+    videos: dict[Path, str] = field(default_factory=dict)  # those written, and the inputs they are of
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))  # preparing, inference, NMS, summed
-    seen: int = 0  # pictures and frames
+    seen: int = 0  # pictures and frames that went through the network
+    done: int = 0  # those whose results are written
+
+    def failures(self) -> str:
+        """What to say at the end about the inputs that could not be handled, or not to their end; '' without any."""
+        return self.sources.faults.summary(self.sources.total, 'streams' if self.streams else 'inputs')
+
+    @property
+    def streams(self) -> bool:
+        return self.sources.mode == 'stream'
 
 
 @dataclass
@@ -116,32 +125,39 @@ def run(**options: Any) -> Path:
         options: those of the command line, by name.
 
     Returns:
-        The run's folder.
+        The run's folder. Inputs that could not be handled are logged as warnings, and summed up in the last one.
 
     Raises:
-        UserError: anything the user can mend. Files that can't be read are reported and left out, unless all are.
+        UserError: anything the user can mend, and when not a single input could be handled.
     """
     set_logging()
-    return detect(make_options(DetectOptions, **options))
+    job = detect(make_options(DetectOptions, **options))
+    if job.sources.faults:
+        LOGGER.warning(f'WARNING: {job.failures()}')
+    return job.folder
 
 
-def detect(opt: DetectOptions) -> Path:
-    """Go through the source's pictures and frames: find, print, draw, write."""
-    job = start(opt)
-    stopped = go_through(job)
-    if stopped and not job.seen:
+def detect(opt: DetectOptions) -> Job:
+    """Go through the source's pictures and frames: find, print, draw, write. What fails is in `Job.failures`."""
+    sources, backend, names = start(opt)
+    with run_folder(Path(opt.project) / opt.name, opt.exist_ok) as folder:
+        job = Job(opt, backend, names, sources, folder, stems_of(sources))
+        stopped = go_through(job)
+        if stopped and not job.done:
+            raise stopped
+        finish(job)
+    if stopped and (not job.streams or isinstance(stopped, Terminated)):
         raise stopped
-    folder = finish(job)
-    if stopped and (job.sources.mode != 'stream' or isinstance(stopped, Terminated)):
-        raise stopped
-    return folder  # Ctrl-C is how streams end
+    return job  # Ctrl-C is how streams end
 
 
 def go_through(job: Job) -> KeyboardInterrupt | None:
     """Handle all that the source gives. After Ctrl-C, which is returned, videos are finished and streams closed."""
     from utils.data.sinks import VideoSink
 
-    sink = VideoSink(job.sources.nf if job.sources.mode == 'stream' else 1)
+    sink = VideoSink(
+        job.sources.nf if job.streams else 1, lambda path, error: job.sources.fail(job.videos[path], error)
+    )
     try:
         with sigterm_as_ctrl_c(), sink as videos, closing(iter(job.sources)) as items:
             for item in items:
@@ -155,8 +171,8 @@ def go_through(job: Job) -> KeyboardInterrupt | None:
 # Before -----------------------------------------------------------------------------------------------------------
 
 
-def start(opt: DetectOptions) -> Job:
-    """Check the options, find the source, load the model, choose the run's folder."""
+def start(opt: DetectOptions) -> tuple[LoadImages | LoadStreams, Backend, list[str]]:
+    """Check the options, find the source, load the model and its class names."""
     from utils.data.sinks import can_show
     from utils.data.sources import open_source
     from utils.data.streams import hide_password
@@ -179,8 +195,7 @@ def start(opt: DetectOptions) -> Job:
     if device.type != 'cpu':
         backend.warmup((1, 3, *sources.img_size))
     opt.view_img = opt.view_img and can_show()
-    folder = increment_path(Path(opt.project) / opt.name, exist_ok=opt.exist_ok)
-    return Job(opt, backend, names, sources, folder)
+    return sources, backend, names
 
 
 def check_options(opt: DetectOptions) -> None:
@@ -191,6 +206,15 @@ def check_options(opt: DetectOptions) -> None:
         check_range(name, getattr(opt, name), 1)
     for name in ('conf_thres', 'iou_thres'):
         check_range(name, getattr(opt, name), 0, 1)
+
+
+def stems_of(sources: LoadImages | LoadStreams) -> dict[str, str]:
+    """The name, without suffix, of each input's results, by its path."""
+    from utils.data.names import result_stems
+
+    if sources.mode == 'stream':
+        return result_stems([], sources.sources)
+    return result_stems(sources.media.images, sources.media.videos)
 
 
 def class_names(names: list[str], opt: DetectOptions) -> list[str]:
@@ -215,33 +239,58 @@ def class_names(names: list[str], opt: DetectOptions) -> list[str]:
 
 
 def handle(job: Job, item: tuple, videos: VideoSink) -> bool:
-    """Detect on a picture or a frame of every stream, print lines, write results; True when q or Escape is hit."""
+    """Detect on a picture or a frame of every stream, print lines, write results; True when q or Escape is hit.
+
+    What fails for this input is reported, and the run goes on, unless the other inputs would meet it, too.
+    """
     from models.detections import count_words
     from utils.data.sinks import asked_to_end
 
     ims, shots = as_batch(job, item)
     inferred = job.seconds[1]
-    found = find(job, ims, shots)
-    (job.folder / 'labels' if job.opt.save_txt else job.folder).mkdir(parents=True, exist_ok=True)
+    try:
+        found = find(job, ims, shots)
+    except Exception as error:
+        found = []
+        for shot in shots:
+            job.sources.fail(shot.path, error)
+    (job.folder / 'labels' if job.opt.save_txt and found else job.folder).mkdir(parents=True, exist_ok=True)
     milliseconds = (job.seconds[1] - inferred) * 1e3 / len(shots)
     for shot, detections in zip(shots, found):
         words = count_words(detections, job.names) or '(no detections)'
         LOGGER.info(f'{shot.text}{ims.shape[2]}x{ims.shape[3]} {words}, {milliseconds:.1f}ms')
-        write(job, shot, detections, videos)
+        try:
+            write(job, shot, detections, videos)
+            job.done += 1
+        except Exception as error:
+            job.sources.fail(shot.path, error)
     return job.opt.view_img and asked_to_end()
 
 
 def as_batch(job: Job, item: tuple) -> tuple[np.ndarray, list[Shot]]:
     """What a source gives, as the network's input (batch, 3, h, w) and as many shots."""
     path, im, im0, capture, text = item
-    sources, shots = job.sources, []
-    if sources.mode != 'stream':
-        return im[None], [Shot(path, im0, text, stem_of(job, path), sources.frame, sources.fps if capture else 0.0)]
-    for name, picture in zip(path, im0):
-        i = sources.sources.index(name)
-        stream = sources.streams[i]
-        shots.append(Shot(name, picture, f'{i}: ', stem_of(job, name), stream.number, stream.fps, stream.seconds))
+    sources, stems = job.sources, job.stems
+    if job.streams:
+        shots = []
+        for name, picture in zip(path, im0):
+            i = sources.sources.index(name)
+            stream = sources.streams[i]
+            shots.append(Shot(name, picture, f'{i}: ', stems[name], stream.number, stream.fps, stream.seconds))
+    else:
+        im, shots = im[None], [Shot(path, im0, text, stems[path], sources.frame, sources.fps if capture else 0.0)]
+    for shot in shots:
+        if shot.frame <= 1:
+            say_name(shot)
     return im, shots
+
+
+def say_name(shot: Shot) -> None:
+    """Say it where a file's results are not named as it is."""
+    own = Path(shot.path).stem
+    if shot.stem != own:
+        why = 'its name is not UTF-8' if own != safe_name(own) else f'those of another file are named {own}'
+        LOGGER.info(f'{shot.path}: its results are named {shot.stem}, since {why}')
 
 
 def write(job: Job, shot: Shot, detections: np.ndarray, videos: VideoSink) -> None:
@@ -250,24 +299,11 @@ def write(job: Job, shot: Shot, detections: np.ndarray, videos: VideoSink) -> No
 
     opt, labels = job.opt, job.folder / 'labels'
     if opt.save_txt and len(detections):
-        save_one_txt(detections[::-1], opt.save_conf, shot.im0.shape, labels / f'{shot.tag}.txt')
+        save_one_txt(detections[::-1], opt.save_conf, shot.im0.shape, labels / fit_name(f'{shot.tag}.txt'))
     if opt.save_crop:
         save_crops(job, shot.im0, detections, shot.tag)
     if opt.view_img or not opt.nosave:
         show_and_save(job, shot, draw(job, shot.im0, detections), videos)
-
-
-def stem_of(job: Job, path: str) -> str:
-    """The name of a file's results, without suffix: its own stem, with a number where another file has that already.
-
-    A picture and a video may share one: their results are named differently.
-    """
-    if path not in job.stems:
-        own = Path(path).stem
-        job.stems[path] = stem = job.distinct[job.sources.mode](own)
-        if stem != own:
-            LOGGER.info(f'{path}: its results are named {stem}, since those of another file are named {own}')
-    return job.stems[path]
 
 
 def find(job: Job, ims: np.ndarray, shots: Sequence[Shot]) -> list[np.ndarray]:
@@ -304,7 +340,7 @@ def observer(job: Job, shots: Sequence[Shot]) -> Callable[[Any, str, int], None]
         return None
     from utils.plots import feature_visualization
 
-    folders = [increment_path(job.folder / shot.tag) for shot in shots]
+    folders = [increment_path(job.folder / fit_name(shot.tag)) for shot in shots]
 
     def observe(x: Any, kind: str, row: int) -> None:
         for i, folder in enumerate(folders):
@@ -342,28 +378,28 @@ def show_and_save(job: Job, shot: Shot, drawn: np.ndarray, videos: VideoSink) ->
     from utils.data.images import write_image
     from utils.data.sinks import show
 
+    if not job.opt.nosave:
+        if shot.fps:  # a frame
+            path = job.folder / fit_name(f'{shot.stem}.mp4')
+            job.videos[path] = shot.path
+            videos.write(path, drawn, shot.fps, shot.seconds)
+        else:
+            write_image(job.folder / f'{shot.stem}{Path(shot.path).suffix}', drawn)
     if job.opt.view_img:
         show(shot.path, drawn)
-    if job.opt.nosave:
-        return
-    if shot.fps:  # a frame
-        videos.write(job.folder / f'{shot.stem}.mp4', drawn, shot.fps, shot.seconds)
-    else:
-        write_image(job.folder / f'{shot.stem}{Path(shot.path).suffix}', drawn)
 
 
 # After ------------------------------------------------------------------------------------------------------------
 
 
-def finish(job: Job) -> Path:
-    """Print speed, where the results are, and how many files or streams had faults.
+def finish(job: Job) -> None:
+    """Print speed and where the results are.
 
     Raises:
-        DataError: not one could be read.
+        DataError: not one input could be handled.
     """
-    problems, what = job.sources.problems, 'streams' if job.sources.mode == 'stream' else 'files'
-    if not job.seen:
-        raise DataError(f'{job.opt.source}: none of its {job.sources.nf} {what} could be read', 'see the lines above')
+    if not job.done:
+        raise DataError(job.failures() or f'{job.opt.source}: nothing came of it')
     prepare, infer, nms = job.seconds / job.seen * 1e3
     shape = (1, 3, *job.sources.img_size)
     LOGGER.info(
@@ -374,9 +410,6 @@ def finish(job: Job) -> Path:
         LOGGER.info(f'{len(list(labels.glob("*.txt")))} labels saved to {labels}')
     if not job.opt.nosave or job.opt.save_txt or job.opt.save_crop or job.opt.visualize:
         LOGGER.info(f'Results saved to {colorstr("bold", str(job.folder))}')
-    if problems:
-        LOGGER.warning(f'WARNING: {len(problems)} of {job.sources.nf} {what} had faults, see above')
-    return job.folder
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -386,7 +419,9 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     warnings.filterwarnings('ignore', 'Image size .* exceeds limit')
-    detect(parse_options(DetectOptions, argv, 'Detect objects on pictures, videos and streams', 'detect.py'))
+    job = detect(parse_options(DetectOptions, argv, 'Detect objects on pictures, videos and streams', 'detect.py'))
+    if job.sources.faults:  # the others are done, but the exit code tells
+        raise DataError(job.failures())
 
 
 if __name__ == '__main__':

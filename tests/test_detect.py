@@ -255,13 +255,17 @@ def test_bad_files_are_left_out_and_counted(tmp_path, network, run, caplog):
     assert any('c.mp4: unreadable video' in m for m in caplog.messages)
     assert any('d.png: more than 178,956,970 pixels' in m for m in caplog.messages)
     assert any('e.jpg: unreadable: image file is truncated' in m for m in caplog.messages)
-    assert caplog.messages[-1] == 'WARNING: 4 of 5 files had faults, see above'
+    place = tmp_path / 'in'
+    assert caplog.messages[-1] == (
+        f'WARNING: 4 of 5 inputs failed: {place}/a.jpg (not a picture), {place}/d.png (more than 178,956,970 pixels), '
+        f'{place}/e.jpg (unreadable: image file is truncated (6 bytes not processed)), and 1 more'
+    )
 
 
 def test_only_bad_files_is_an_error_and_leaves_no_folder(tmp_path, network, run):
     network(CAT)
     (tmp_path / 'a.jpg').write_text('x')
-    with pytest.raises(DataError, match='none of its 1 files could be read'):
+    with pytest.raises(DataError, match=r'1 of 1 inputs failed: .*/a\.jpg \(not a picture\)'):
         run(tmp_path / 'a.jpg', save_txt=True)
     assert not (tmp_path / 'runs').exists()
 

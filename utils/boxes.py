@@ -144,16 +144,22 @@ def scale_coords(
         img1_shape: (height, width) of the network input.
         coords: (..., 4) in pixels of the network input.
         img0_shape: (height, width) of the picture.
-        ratio_pad: ((ratio, ...), (pad_x, pad_y)) as the letterbox made them; the first ratio serves both axes.
-            None takes them from the two shapes: picture centred, one ratio.
+        ratio_pad: ((ratio_y, ratio_x), (pad_x, pad_y)) as the letterbox made them; the first ratio serves both axes,
+            but where one pixel is left of a side. None takes them from the two shapes: picture centred, one ratio.
     """
+    (h1, w1), (h0, w0) = img1_shape[:2], img0_shape[:2]
     if ratio_pad is None:
-        gain = min(img1_shape[0] / img0_shape[0], img1_shape[1] / img0_shape[1])
-        pad_x = (img1_shape[1] - img0_shape[1] * gain) / 2
-        pad_y = (img1_shape[0] - img0_shape[0] * gain) / 2
+        gain_x = gain_y = min(h1 / h0, w1 / w0)
+        # A letterbox leaves at least one pixel of a side, however long the other one is.
+        inner_w, inner_h = max(w0 * gain_x, 1), max(h0 * gain_y, 1)
+        gain_x, gain_y = max(gain_x, 1 / w0), max(gain_y, 1 / h0)
+        pad_x, pad_y = (w1 - inner_w) / 2, (h1 - inner_h) / 2
     else:
-        gain, (pad_x, pad_y) = float(ratio_pad[0][0]), (float(p) for p in ratio_pad[1])
-    for column, pad in enumerate((pad_x, pad_y, pad_x, pad_y)):
+        gain_x = gain_y = float(ratio_pad[0][0])
+        if len(ratio_pad[0]) > 1 and min(h0 * gain_y, w0 * ratio_pad[0][1]) < 1.5:  # one pixel of a side is left
+            gain_x = float(ratio_pad[0][1])
+        pad_x, pad_y = (float(p) for p in ratio_pad[1])
+    for column, (pad, gain) in enumerate(((pad_x, gain_x), (pad_y, gain_y)) * 2):
         coords[..., column] = (coords[..., column] - pad) / gain
     return clip_coords(coords, img0_shape)
 

@@ -214,11 +214,14 @@ class Distinct:
 
     def __init__(self, sep: str = '_') -> None:
         self.sep, self.given = sep, set()
+        self._next: dict[tuple[str, str], Iterator[str]] = {}
 
     def __call__(self, name: str) -> str:
-        stem, suffix = os.path.splitext(name)
-        numbered = (f'{stem}{self.sep}{n}{suffix}' for n in itertools.count(2))
-        name = next(name for name in itertools.chain([name], numbered) if name not in self.given)
+        if name in self.given:
+            stem, suffix = os.path.splitext(name)
+            numbered = (f'{stem}{self.sep}{n}{suffix}' for n in itertools.count(2))
+            numbered = self._next.setdefault((stem, suffix), numbered)  # goes on where it stopped: all before is given
+            name = next(name for name in numbered if name not in self.given)
         self.given.add(name)
         return name
 

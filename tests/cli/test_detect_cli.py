@@ -151,7 +151,8 @@ def test_a_broken_file_is_one_line(tmp_path, weights):
     assert picture.startswith('image 1/2 in/p.png: unreadable: image file is truncated')
     assert rest == [
         'video 2/2 in/v.mp4: unreadable video. See whether a player shows it',
-        'Error: in: none of its 2 files could be read. See the lines above',
+        'Error: 2 of 2 inputs failed: in/p.png (unreadable: image file is truncated (0 bytes not processed)), '
+        'in/v.mp4 (unreadable video. See whether a player shows it)',
     ]
 
 

@@ -111,6 +111,24 @@ def test_scale_coords_undoes_a_letterbox_in_place(kind):
     np.testing.assert_allclose(coords if kind is np.array else coords.numpy(), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize('upright', [False, True])
+def test_a_side_of_which_one_pixel_is_left_comes_back_whole(upright):
+    def turned(values):
+        return np.float32(values)[[1, 0, 3, 2]] if upright else np.float32(values)
+
+    picture = (20_000, 12) if upright else (12, 20_000)
+    # Detection: scaled by 0.032 to 640x1 and 15.5 pixels of grey around it.
+    network = (640, 32) if upright else (32, 640)
+    inner = turned([64, 15.5, 320, 16.5])
+    np.testing.assert_allclose(boxes.scale_coords(network, inner, picture), turned([2000, 0, 10_000, 12]), rtol=1e-5)
+    # Validation: the same, with a margin, and its own ratios (height, width).
+    ratios = (640 / 20_000, 1 / 12) if upright else (1 / 12, 640 / 20_000)
+    pads = (31.5, 16) if upright else (16, 31.5)
+    inner = turned([64 + 16, 31.5, 320 + 16, 32.5])
+    out = boxes.scale_coords((704, 64) if upright else (64, 704), inner, picture, (ratios, pads))
+    np.testing.assert_allclose(out, turned([2000, 0, 10_000, 12]), rtol=1e-5)
+
+
 def test_segment2box_counts_points_on_the_border_only_inside():
     square = np.float32([[-5, 2], [10, 2], [10, 20], [3, 20]])
     np.testing.assert_array_equal(boxes.segment2box(square, width=10, height=20), [3, 2, 10, 20])

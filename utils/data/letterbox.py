@@ -39,7 +39,7 @@ def letterbox(
     if not scaleup:
         scale = min(scale, 1.0)
     ratio = scale, scale
-    inner_w, inner_h = round(width * scale), round(height * scale)
+    inner_w, inner_h = max(round(width * scale), 1), max(round(height * scale), 1)
     pad_w, pad_h = new_w - inner_w, new_h - inner_h
     if auto:
         pad_w, pad_h = pad_w % stride, pad_h % stride
@@ -48,7 +48,7 @@ def letterbox(
         inner_w, inner_h = new_w, new_h
         ratio = new_w / width, new_h / height
     if (width, height) != (inner_w, inner_h):
-        im = cv2.resize(im, (max(inner_w, 1), max(inner_h, 1)), interpolation=cv2.INTER_LINEAR)
+        im = cv2.resize(im, (inner_w, inner_h), interpolation=cv2.INTER_LINEAR)
     top, left = pad_h // 2, pad_w // 2
     im = cv2.copyMakeBorder(im, top, pad_h - top, left, pad_w - left, cv2.BORDER_CONSTANT, value=tuple(color))
     return im, ratio, (pad_w / 2, pad_h / 2)

@@ -7,14 +7,24 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from utils.data.letterbox import letterbox
-from utils.data.video import FALLBACK_FPS, TIMEOUT, breaks_off, frame_count, frame_rate, next_frame, open_capture
+from utils.data.lists import list_lines
+from utils.data.video import (
+    FALLBACK_FPS,
+    TIMEOUT,
+    breaks_off,
+    frame_count,
+    frame_rate,
+    is_webcam,
+    next_frame,
+    open_capture,
+)
 from utils.errors import DataError, UsageError
+from utils.faults import Fault, Faults, ends_run
 from utils.log import LOGGER
 from utils.paths import Distinct
 
@@ -61,14 +71,14 @@ class LoadStreams:
         if vid_stride < 1:
             raise UsageError(f'--vid-stride {vid_stride}: not a number of frames', 'give 1 or more')
         self.addresses = read_addresses(sources)
-        self.nf = len(self.addresses)
+        self.nf = self.total = len(self.addresses)
         self.sources = clean_names(self.addresses)
         self.img_size, self.stride, self.auto, self.vid_stride = img_size, stride, auto, vid_stride
         self.patience = patience
         self.rect = True  # whether all frames have one shape once letterboxed to the stride
         self.count = 0  # batches so far
         self.streams: list[Stream] = []
-        self.problems: list[str] = []
+        self.faults = Faults()
 
     def __len__(self) -> int:
         """The number of streams."""
@@ -76,7 +86,7 @@ class LoadStreams:
 
     def __iter__(self) -> Iterator[Batch]:
         changed, stop = threading.Condition(), threading.Event()
-        self.count, self.problems = 0, []
+        self.count, self.faults = 0, Faults()
         self.streams = [Stream(a, self.vid_stride, self.patience, changed, stop) for a in self.addresses]
         try:
             for stream in self.streams:
@@ -95,7 +105,21 @@ class LoadStreams:
         until = time.monotonic() + TIMEOUT
         for stream in self.streams:  # a driver may hang for ever: its thread is left to end with the process
             stream.thread.join(max(until - time.monotonic(), 0))
-        self.problems = [stream.problem for stream in self.streams if stream.problem]
+        self.faults += [Fault(stream.shown, stream.problem) for stream in self.streams if stream.problem]
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Report what happened to frames of a stream, once: it goes on.
+
+        Args:
+            name: of the stream, one of `sources`.
+            error: what was raised.
+
+        Raises:
+            the error itself: it would meet the other streams, too.
+        """
+        stream = self.streams[self.sources.index(name)]
+        if ends_run(error) or all(fault.name != stream.shown for fault in self.faults):
+            self.faults.add(stream.shown, error, 'WARNING: ')
 
     def _await_first(self, changed: threading.Condition) -> None:
         """Wait until every stream has given a frame or failed to; say which failed."""
@@ -174,7 +198,7 @@ class Stream:
                 self._report_away()
                 self.stop.wait(BACK_OFF[0])
         except (cv2.error, MemoryError) as error:
-            self._fault(f'{self.shown}: {error}')
+            self._fault(str(error))
         finally:
             self._tell(tried=True, live=False, over=True)
 
@@ -190,7 +214,7 @@ class Stream:
             self._tell(tried=True)
             left = until - time.monotonic()
             if left <= 0:
-                self._fault(f'{self.shown}: nothing comes from it')
+                self._fault('nothing comes from it')
                 break
             self.stop.wait(min(next(pauses, BACK_OFF[-1]), left))
         return None
@@ -221,9 +245,9 @@ class Stream:
     def _ended(self, frames: int) -> bool:
         """Whether there is nothing to wait for any more; a stream that stops before its end is reported."""
         if not self.patience and not self.length:
-            self._fault(f'{self.shown}: broke off')
+            self._fault('broke off')
         if breaks_off(frames, self.vid_stride, self.length):
-            self._fault(f'{self.shown}: breaks off after frame {frames * self.vid_stride} of {self.length}')
+            self._fault(f'breaks off after frame {frames * self.vid_stride} of {self.length}')
         return bool(self.length) or not self.patience
 
     def _report_away(self) -> None:
@@ -235,7 +259,7 @@ class Stream:
 
     def _fault(self, problem: str) -> None:
         self.problem = problem
-        LOGGER.warning(f'WARNING: {problem}')
+        LOGGER.warning(f'WARNING: {self.shown}: {problem}')
 
     def _tell(self, **state: bool) -> None:
         with self.changed:
@@ -249,7 +273,7 @@ class Stream:
 
 def is_stream(source: str) -> bool:
     """Whether a source is a webcam's number or an address."""
-    return source.isnumeric() or source.lower().startswith(STREAM_SCHEMES)
+    return is_webcam(source) or source.lower().startswith(STREAM_SCHEMES)
 
 
 def read_addresses(sources: str | os.PathLike | Sequence[str]) -> list[str]:
@@ -273,21 +297,6 @@ def read_addresses(sources: str | os.PathLike | Sequence[str]) -> list[str]:
             kinds = f"a webcam's number, an address ({' '.join(STREAM_SCHEMES)}) or a video file"
             raise UsageError(f'{address}: no stream', f'give {kinds}')
     return list(addresses)
-
-
-def list_lines(file: str) -> list[str]:
-    """What a list file names, a line each; empty lines and those that begin with # are skipped.
-
-    Raises:
-        DataError: no such file, or no text.
-    """
-    try:
-        lines = Path(file).read_text(encoding='utf-8').splitlines()
-    except FileNotFoundError:
-        raise DataError(f'{file}: no such file', 'check the path') from None
-    except UnicodeDecodeError:
-        raise DataError(f'{file}: no text file', 'write an address or a path a line') from None
-    return [line.strip() for line in lines if line.strip() and not line.strip().startswith('#')]
 
 
 def hide_password(text: str) -> str:

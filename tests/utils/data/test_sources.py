@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.data.sources import VID_FORMATS, LoadImages, find_media, open_source
+from utils.data.media import VID_FORMATS, find_media
+from utils.data.sources import LoadImages, open_source
 from utils.data.streams import LoadStreams
 from utils.errors import DataError, UsageError
 
@@ -55,8 +56,8 @@ def test_folder_takes_its_own_pictures_and_videos_pictures_first(tmp_path):
     for name in ('b.JPG', 'a.bmp', 'c.txt', 'sub/d.png'):
         (picture(tmp_path / name) if name != 'c.txt' else (tmp_path / name).write_text('x'))
     video(tmp_path / 'a.avi')
-    images, videos = find_media(tmp_path)
-    assert [os.path.basename(f) for f in images + videos] == ['a.bmp', 'b.JPG', 'a.avi']
+    media = find_media(tmp_path)
+    assert [os.path.basename(f) for f in media.images + media.videos] == ['a.bmp', 'b.JPG', 'a.avi']
     assert len(LoadImages(tmp_path)) == 3
 
 
@@ -69,7 +70,7 @@ def test_glob_goes_into_folders(tmp_path):
 
 def test_brackets_in_an_existing_name_are_no_glob(tmp_path):
     file = picture(tmp_path / 'photo [1].png')
-    assert find_media(file) == ([str(file)], [])
+    assert find_media(file).images == [str(file)]
 
 
 def test_list_file_names_files_from_here_or_beside_it(tmp_path, monkeypatch):
@@ -78,18 +79,19 @@ def test_list_file_names_files_from_here_or_beside_it(tmp_path, monkeypatch):
     picture(tmp_path / 'folder' / 'in.png')
     (tmp_path / 'lists' / 'l.txt').write_text('./beside.png\n\n# a comment\nwith space.png\nfolder\n')
     monkeypatch.chdir(tmp_path)
-    assert find_media('lists/l.txt')[0] == ['lists/beside.png', here.name, 'folder/in.png']
+    assert find_media('lists/l.txt').images == ['lists/beside.png', here.name, 'folder/in.png']
 
 
-def test_a_list_in_a_list_is_refused(tmp_path):
+def test_a_list_in_a_list_is_left_out(tmp_path, messages):
     (tmp_path / 'l.txt').write_text('l.txt\n')
-    with pytest.raises(DataError, match='names another list'):
+    with pytest.raises(DataError, match=r'l\.txt: no images or videos found'):
         LoadImages(tmp_path / 'l.txt')
+    assert messages() == f'WARNING: {tmp_path}/l.txt: left out 1 file, no images or videos by suffix: 1 .txt'
 
 
 def test_several_sources_at_once(tmp_path):
     a, b = picture(tmp_path / 'a.png'), picture(tmp_path / 'x' / 'b.png')
-    assert find_media([b.parent, a])[0] == [str(b), str(a)]
+    assert find_media([b.parent, a]).images == [str(b), str(a)]
 
 
 def test_video_gives_every_frame_with_its_number(tmp_path):
@@ -104,7 +106,7 @@ def test_video_gives_every_frame_with_its_number(tmp_path):
 def test_vid_stride_takes_every_so_manieth_frame(tmp_path, stride, shades):
     sources = LoadImages(video(tmp_path / 'v.avi', frames=6), 64, vid_stride=stride)
     assert [int(im0.mean().round()) for _, _, im0, _, _ in sources] == pytest.approx(shades, abs=2)
-    assert sources.problems == []
+    assert sources.faults == []
 
 
 def test_pictures_and_videos_mixed_tell_their_mode(tmp_path):
@@ -132,9 +134,9 @@ def test_bad_files_are_reported_and_the_rest_goes_on(tmp_path, caplog):
     (tmp_path / 'g_broken.mp4').write_bytes(b'\0' * 100)
     sources = LoadImages(tmp_path, 64)
     assert names(sources) == ['f.jpg']
-    assert sources.problems[3].endswith('d_giant.png: more than 178,956,970 pixels')
+    assert str(sources.faults[3]).endswith('d_giant.png: more than 178,956,970 pixels')
     bad = ['a_empty.png', 'b_cut.jpg', 'c_text.png', 'd_giant.png', 'g_broken.mp4']
-    assert [problem.split(':')[0] for problem in sources.problems] == [str(tmp_path / name) for name in bad]
+    assert [fault.name for fault in sources.faults] == [str(tmp_path / name) for name in bad]
     assert len([line for line in caplog.messages if 'b_cut.jpg' in line]) == 1
 
 
@@ -143,7 +145,8 @@ def test_a_missing_file_of_a_list_is_reported_and_the_rest_goes_on(tmp_path):
     (tmp_path / 'l.txt').write_text(f'{tmp_path}/gone.png\n{file}\n')
     sources = LoadImages(tmp_path / 'l.txt', 64)
     assert names(sources) == ['a.png']
-    assert sources.problems == [f'{tmp_path}/gone.png: no such picture. Check the path']
+    assert sources.faults == [(f'line 1 of {tmp_path}/l.txt', f'{tmp_path}/gone.png: nothing of that name')]
+    assert sources.total == 2
 
 
 def test_a_video_that_breaks_off_is_reported_after_its_frames(tmp_path):
@@ -152,7 +155,7 @@ def test_a_video_that_breaks_off_is_reported_after_its_frames(tmp_path):
     file.write_bytes(data[: len(data) * 6 // 10])
     sources = LoadImages(file, 64)
     assert 15 <= len(list(sources)) <= 30
-    assert 'breaks off' in sources.problems[0]
+    assert 'breaks off' in str(sources.faults[0])
 
 
 @pytest.mark.parametrize(('stride', 'fps'), [(1, 12.5), (2, 6.25)])
@@ -168,9 +171,9 @@ def test_going_through_twice_gives_the_same(tmp_path):
 
 @pytest.mark.parametrize(('source', 'match'), [
     ('gone.jpg', 'gone.jpg: no such file or folder'),
-    ('gone/*.jpg', r'gone/\*.jpg: no pictures or videos found'),
-    ('.', r'\.: no pictures or videos found'),
-    ([], 'no pictures or videos found'),
+    ('gone/*.jpg', r'gone/\*.jpg: no images or videos found'),
+    ('.', r'\.: no images or videos found'),
+    ([], 'no images or videos found'),
 ])  # fmt: skip
 def test_nothing_found_is_an_error_that_names_the_source(tmp_path, monkeypatch, source, match):
     monkeypatch.chdir(tmp_path)

@@ -70,7 +70,7 @@ def test_no_frame_is_given_twice():
         shades = [shade(pictures[0]) for _, _, pictures, _, _ in sources]
     assert shades == sorted(set(shades))
     assert len(shades) >= 3
-    assert sources.problems == [f'{camera.address}: broke off']
+    assert [*map(str, sources.faults)] == [f'{camera.address}: broke off']
 
 
 def test_videos_run_as_one_batch_and_lose_no_frame(tmp_path, monkeypatch):
@@ -89,14 +89,14 @@ def test_videos_run_as_one_batch_and_lose_no_frame(tmp_path, monkeypatch):
     assert sizes == [2, 2, 2, 2, 1, 1]
     assert sources.count == 6
     assert [s.fps for s in sources.streams] == [10, 10]
-    assert sources.problems == []
+    assert sources.faults == []
 
 
 def test_vid_stride(tmp_path):
     sources = LoadStreams([video(tmp_path / 'a.avi')], 64, vid_stride=2)
     assert [shade(p[0]) for _, _, p, _, _ in sources] == pytest.approx([40, 80, 120], abs=2)
     assert sources.streams[0].fps == 5
-    assert sources.problems == []
+    assert sources.faults == []
 
 
 def test_unequal_shapes_are_padded_to_one_which_is_said_once(tmp_path, heard):
@@ -127,7 +127,7 @@ def test_a_stream_that_dies_is_picked_up_when_it_comes_back(heard):
         f'WARNING: {camera.address}: broke off; trying again for 20 s',
         f'{camera.address}: is back',
     ]
-    assert sources.problems == []
+    assert sources.faults == []
     assert readers() == []
 
 
@@ -152,7 +152,7 @@ def test_a_stream_that_stays_away_ends_and_the_others_go_on(tmp_path, heard):
                 camera.off()
             time.sleep(0.01)
     assert taken > 10
-    assert sources.problems == [f'{camera.address}: nothing comes from it']
+    assert [*map(str, sources.faults)] == [f'{camera.address}: nothing comes from it']
     assert sources.streams[1].number == 60
 
 
@@ -162,7 +162,7 @@ def test_one_that_can_not_be_opened_is_named_and_the_others_go_on(tmp_path, hear
     sources = LoadStreams([gone, video(tmp_path / 'a.avi', frames=3)], 64, patience=0.1)
     assert [names for names, *_ in sources] == [[sources.sources[1]]] * 3
     assert f'WARNING: {gone}: can not be opened; trying again for 0 s' in heard.messages
-    assert sources.problems == [f'{gone}: nothing comes from it']
+    assert [*map(str, sources.faults)] == [f'{gone}: nothing comes from it']
 
 
 def test_a_broken_file_among_streams_is_said_once(tmp_path, heard):
@@ -200,7 +200,7 @@ def test_a_video_that_breaks_off_is_reported(tmp_path):
     (tmp_path / 'v.avi').write_bytes(data[: len(data) * 6 // 10])
     sources = LoadStreams([file], 64)
     assert 15 <= len(list(sources)) <= 30
-    assert 'v.avi: breaks off after frame' in sources.problems[0]
+    assert 'v.avi: breaks off after frame' in str(sources.faults[0])
 
 
 def test_the_loop_left_early_ends_the_threads(tmp_path):
