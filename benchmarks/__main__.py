@@ -130,7 +130,7 @@ def measure(opt: Options, job: Job) -> tuple[list[Row], list[str], list[str]]:
     for figure in all_figures(opt, job, left_out):
         label = f'{figure.name}, {figure.setting}'
         LOGGER.info(label)
-        result = race(figure.sides, min(opt.rounds, figure.rounds), figure.warm_up)
+        result = race(figure.sides, min(opt.rounds, figure.rounds), figure.warm_up, same=figure.same)
         left_out += [f'{label}: {name} ({reason})' for name, reason in result.dropped.items()]
         about |= {name: text for name, text in result.about.items() if text}
         if OURS in result.values:

@@ -1,6 +1,7 @@
 """Figures that need a GPU: training over the batch size on one card, and epochs on one and two cards.
 
-Written without a GPU at hand: these have never been run by us. All sides compute in float32 here; the reference's own
+Written without a GPU at hand: these have never been run by us. All sides compute in float32 here, their convolutions in
+TF32 from Ampere on, as both libraries have it by default (NVIDIA_TF32_OVERRIDE=0 switches it off); the reference's own
 training also mixes in half precision, which shows in its epochs.
 """
 
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Iterator
 
 from benchmarks.plan import ONE_YOLOV5, OURS, PYTORCH, REFERENCE, Figure, Job, epoch_words
-from benchmarks.sides import Command, Contestant, Worker
+from benchmarks.sides import TF32, Command, Contestant, Worker
 
 BATCHES = (4, 8, 16, 32, 64)
 MODEL, SIZE = 'yolov5s.yaml', 640
@@ -36,7 +37,8 @@ def on_gpu(job: Job, count: int) -> Iterator[Figure]:
         case = {'kind': 'train', 'cfg': MODEL, 'batch': batch, 'size': SIZE, 'hyp': job.hyp}
         names = [name for name in (OURS, PYTORCH, REFERENCE, ONE_YOLOV5) if name in job.sides]
         sides = {name: Worker(job.sides[name], case, 'cuda') for name in names}
-        yield Figure('training step on a GPU by batch', f'yolov5s at {SIZE}: batch {batch}', sides, x=batch, warm_up=5)
+        setting = f'yolov5s at {SIZE}: batch {batch}'
+        yield Figure('training step on a GPU by batch', setting, sides, x=batch, warm_up=5, same=TF32)
     for cards in (1, 2)[:count]:
         for batch in BATCHES:
             devices = ','.join(str(i) for i in range(cards))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.sides import Command, Contestant, Side, Worker
+from benchmarks.sides import SAME, Command, Contestant, Side, Worker
 
 COCO = 120_000  # label files
 PYTORCH, REFERENCE, ONE_YOLOV5, PLAIN, OURS = 'PyTorch', 'reference', 'one-yolov5', 'plain OneFlow', 'ours'
@@ -72,6 +72,7 @@ class Figure:
         x: in a figure over several settings, the number that varies.
         memory: whether peak memory becomes a figure, too, and with which goal.
         rounds: at most, where one takes long.
+        same: how far the sides' numbers may be apart, relative.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Figure:
     memory: float | None = None
     rounds: int = 1000
     warm_up: int = 2
+    same: float = SAME
 
 
 def training(job: Job) -> Iterator[Figure]:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from utils.paths import ROOT
 
 SAME, STILL_SAME = 1e-4, 0.05  # how far numbers may be apart at first, and after some training steps
+TF32 = 1e-2  # at first, where convolutions may round to eleven bits, as both libraries let them from Ampere on
 LEAST = 0.1  # seconds that the slowest side is timed for at once
 
 
@@ -187,10 +188,12 @@ class Race:
     dropped: dict[str, str] = field(default_factory=dict)
 
 
-def race(sides: Mapping[str, Contestant], rounds: int, warm_up: int = 2, least: float = LEAST) -> Race:
+def race(
+    sides: Mapping[str, Contestant], rounds: int, warm_up: int = 2, least: float = LEAST, same: float = SAME
+) -> Race:
     """Run all sides in turns, `rounds` times, after `warm_up` repetitions of each that don't count.
 
-    A side that can't run, or computes something else than the first, drops out.
+    A side that can't run drops out, and one whose first numbers are further from the first side's than `same` (relative).
     """
     result, first = Race(), {}
     running = dict(sides)
@@ -207,7 +210,7 @@ def race(sides: Mapping[str, Contestant], rounds: int, warm_up: int = 2, least: 
 
     try:
         first = each(lambda side: side.prepare())
-        _drop_strangers(first, running, result.dropped, SAME)
+        _drop_strangers(first, running, result.dropped, same)
         seconds = each(lambda side: side.run(warm_up)) if warm_up else {}
         _drop_strangers(each(lambda side: side.check()), running, result.dropped, STILL_SAME)
         times = max(1, math.ceil(least / max(seconds.values()))) if seconds and max(seconds.values()) > 0 else 1

@@ -56,6 +56,13 @@ def test_every_format_beside_the_weights(weights, model, messages):
     assert messages().count('largest difference to the checkpoint on a drawn picture') == 2
 
 
+def test_a_gpu_is_not_compared_on(weights, messages):
+    """Its convolutions round to TF32, by more than an export may differ."""
+    (file,) = make(weights, device='0')
+    assert file.is_file()
+    assert '--device 0: exported files are compared with the checkpoint on the CPU' in messages()
+
+
 def test_simplified(weights):
     plain, simple = (onnx.load(str(make(weights, dynamic=True, simplify=s, nms=True)[0])) for s in (False, True))
     assert len(simple.graph.node) < len(plain.graph.node)

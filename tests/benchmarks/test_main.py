@@ -84,7 +84,7 @@ def test_a_limit_is_of_our_value_alone():
 def test_what_is_missing_is_said(job, monkeypatch, messages):
     monkeypatch.setattr(command, 'count_gpus', lambda: 0)
     monkeypatch.setitem(command.SECTIONS, 'start', lambda job: [Figure('a', 'b', {OURS: Command(['/no/such'])})])
-    monkeypatch.setattr(command, 'race', lambda *_: Race(dropped={OURS: 'why'}))
+    monkeypatch.setattr(command, 'race', lambda *_, **__: Race(dropped={OURS: 'why'}))
     rows, left_out, about = command.measure(command.Options(sections=['start', 'gpu']), replace(job, sides={}))
     assert (rows, about) == ([], [])
     assert left_out[0] == 'PyTorch (no --torch-python)'

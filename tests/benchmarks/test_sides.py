@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sides import Command, Side, SideError, Worker, race
+from benchmarks.gpu import on_gpu
+from benchmarks.plan import OURS, Job
+from benchmarks.sides import SAME, Command, Side, SideError, Worker, race
 
 
 class Fake:
@@ -77,6 +79,16 @@ def test_who_fails_or_differs_drops_out(changes, reason):
 def test_small_differences_and_no_numbers_are_fine(checks):
     sides = {'ours': Fake('ours', 1, []), 'theirs': Fake('theirs', 1, [], checks=checks)}
     assert set(race(sides, rounds=1).values) == {'ours', 'theirs'}
+
+
+def test_figures_of_a_gpu_pass_with_tf32s_rounding():
+    """Eleven bits in convolutions: losses a few thousandths apart are the same network."""
+    job = Job({OURS: Side(OURS, 'python', 'ours')}, {}, '', [], [], '', Path(), 0)
+    same = next(on_gpu(job, 1)).same
+    checks = (1.0, 2.01), (1.0, 2.0)
+    for tolerance, kept in ((same, {'ours', 'theirs'}), (SAME, {'ours'})):
+        sides = {'ours': Fake('ours', 1, []), 'theirs': Fake('theirs', 1, [], checks=checks)}
+        assert set(race(sides, rounds=1, same=tolerance).values) == kept
 
 
 def test_a_worker_over_its_pipe():
