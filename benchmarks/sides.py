@@ -193,7 +193,7 @@ def race(
 ) -> Race:
     """Run all sides in turns, `rounds` times, after `warm_up` repetitions of each that don't count.
 
-    Sides that can't run drop out, and those whose first numbers are further from the first side's than `same`, relative.
+    Sides that can't run drop out, and those whose first numbers are off the first side's by more than `same`, relative.
     """
     result, first = Race(), {}
     running = dict(sides)
