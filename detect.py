@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.data.names import safe_name
+from utils.device_choice import claim_device
 from utils.errors import DataError, Terminated, UsageError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
@@ -320,14 +321,14 @@ def find(job: Job, ims: np.ndarray, shots: Sequence[Shot]) -> list[np.ndarray]:
     from utils.device import time_sync
 
     opt, backend = job.opt, job.backend
-    began = time_sync()
+    began = time_sync(backend.device)
     x = backend.prepare(ims)
-    prepared = time_sync()
+    prepared = time_sync(backend.device)
     output = backend(x, opt.augment, observer(job, shots))
-    inferred = time_sync()
+    inferred = time_sync(backend.device)
     limits = {'conf_thres': opt.conf_thres, 'iou_thres': opt.iou_thres, 'max_det': opt.max_det}
     found = backend.suppress(output, classes=opt.classes, agnostic=opt.agnostic_nms, **limits)
-    job.seconds += (prepared - began, inferred - prepared, time_sync() - inferred)
+    job.seconds += (prepared - began, inferred - prepared, time_sync(backend.device) - inferred)
     job.seen += len(shots)
     for detections, shot in zip(found, shots):
         detections[:, :4] = scale_coords(ims.shape[2:], detections[:, :4], shot.im0.shape).round()
@@ -419,7 +420,9 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     os.environ.setdefault('OPENCV_LOG_LEVEL', 'SILENT')
     warnings.filterwarnings('ignore', 'Image size .* exceeds limit')
-    job = detect(parse_options(DetectOptions, argv, 'Detect objects on pictures, videos and streams', 'detect.py'))
+    opt = parse_options(DetectOptions, argv, 'Detect objects on pictures, videos and streams', 'detect.py')
+    claim_device(opt.device)
+    job = detect(opt)
     if job.sources.faults:  # the others are done, but the exit code tells
         raise DataError(job.failures())
 

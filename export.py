@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.device_choice import claim_device
 from utils.errors import ConfigError, ResourceError, UsageError, WeightsError, check_range, run_main
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
@@ -372,7 +373,9 @@ def export_formats() -> pandas.DataFrame:
 
 def main(argv: list[str] | None = None) -> None:
     set_logging()
-    export(parse_options(ExportOptions, argv, 'Export a checkpoint to other formats', 'export.py'))
+    opt = parse_options(ExportOptions, argv, 'Export a checkpoint to other formats', 'export.py')
+    claim_device(opt.device)
+    export(opt)
 
 
 if __name__ == '__main__':

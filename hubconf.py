@@ -70,7 +70,7 @@ def custom(
         autoshape: take pictures of any kind and give Detections; otherwise it is the network itself (tensors in and
             out), and for exported files the back end.
         _verbose: say what is done.
-        device: 'cpu', 'cuda', 'cuda:0', 0 or a device; None for a GPU if there is one.
+        device: 'cpu', 'cuda', 'cuda:0', '0', 0 or a device object; None for a GPU if there is one.
     """
     from utils.log import set_logging
 

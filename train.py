@@ -14,11 +14,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from utils.device_choice import claim_device
 from utils.distributed import is_main, world_size
 from utils.errors import run_main
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import make_options, option, parse_options
-from utils.peers import exchange, share, together
+from utils.peers import exchange, import_oneflow, share, together
 from utils.train_setup import (
     Run,
     announce,
@@ -33,6 +34,7 @@ from utils.train_setup import (
 
 if TYPE_CHECKING:  # heavy rooms are entered when training starts, so that --help is quick
     from utils.callbacks import Callbacks
+    from utils.checkpoint import Checkpoint
 
 
 @dataclass
@@ -89,8 +91,11 @@ class TrainOptions:
     )
 
 
-def train(opt: TrainOptions, callbacks: Callbacks | None = None) -> tuple:
+def train(opt: TrainOptions, callbacks: Callbacks | None = None, checkpoint: Checkpoint | None = None) -> tuple:
     """Train, and return P, R, mAP50, mAP50-95 and the three losses of the best checkpoint's evaluation.
+
+    Args:
+        checkpoint: of a run to be resumed, whose options `opt` are.
 
     Raises:
         UserError: anything the user can mend: options, files, labels, memory, a loss that is no number.
@@ -98,7 +103,7 @@ def train(opt: TrainOptions, callbacks: Callbacks | None = None) -> tuple:
     """
     from utils.train_state import interruptible, restore
 
-    run = start(opt, callbacks)
+    run = start(opt, callbacks, checkpoint)
     try:
         build_model(run)
         build_loaders(run)
@@ -131,16 +136,16 @@ def train_epochs(run: Run) -> None:
 def train_epoch(run: Run) -> None:
     """One pass over the training pictures."""
     from utils.data.labels import labels_to_image_weights
-    from utils.device import tune_convolutions
+    from utils.device import free_cached_memory
     from utils.plots import plot_images
     from utils.progress import TrainProgress
 
     run.callbacks.run('on_train_epoch_start')
+    free_cached_memory(run.device)
     run.model.train()
     if run.opt.image_weights:
         weights = run.model.class_weights * (1 - run.maps) ** 2 / run.nc  # rare and badly found classes count more
         run.train_loader.weights = labels_to_image_weights(run.dataset.labels, run.nc, weights)
-    tune_convolutions(run.device, one_size=not (run.opt.multi_scale or run.opt.rect))
     run.train_loader.set_epoch(run.epoch)
     run.optimizer.zero_grad()  # what an unfinished accumulation left over is dropped
     with TrainProgress(run.train_loader, run.epoch, run.opt.epochs, run.device) as progress:
@@ -197,15 +202,15 @@ def evaluate_epoch(run: Run) -> None:
     import numpy as np
 
     import val
-    from utils.device import tune_convolutions
+    from utils.device import free_cached_memory
 
-    tune_convolutions(run.device, one_size=False)  # of rectangular batches
+    free_cached_memory(run.device)
     if is_main():
         run.ema.update_attr(run.model, include=['yaml', 'hyp', 'names', 'class_weights'])
         if not run.opt.noval or is_final(run):
             run.results, run.maps, _ = val.run(
                 data=run.data, model=run.ema.ema, dataloader=run.val_loader, imgsz=run.imgsz,
-                single_cls=run.opt.single_cls, batch_size=run.opt.batch_size * 2, save_dir=run.folder, plots=False,
+                single_cls=run.opt.single_cls, batch_size=2 * run.batch_size, save_dir=run.folder, plots=False,
                 callbacks=run.callbacks, compute_loss=run.val_loss,
             )  # fmt: skip
     results, maps = share([list(map(float, run.results)), list(map(float, run.maps))])
@@ -275,14 +280,16 @@ def evaluate_best(run: Run) -> None:
     import val
     from utils.checkpoint import attempt_load, strip_optimizer
     from utils.coco import is_coco
+    from utils.device import free_cached_memory
     from utils.plots import plot_results
 
     if run.best_saved:  # not just there: with --exist-ok it may be an older run's
         LOGGER.info(f'\nValidating {run.best}...')
+        free_cached_memory(run.device)
         coco = is_coco(run.data)
         run.results, _, _ = val.run(
             data=run.data, model=attempt_load(run.best, run.device), dataloader=run.val_loader, imgsz=run.imgsz,
-            batch_size=run.opt.batch_size * 2, iou_thres=0.65 if coco else 0.60, single_cls=run.opt.single_cls,
+            batch_size=2 * run.batch_size, iou_thres=0.65 if coco else 0.60, single_cls=run.opt.single_cls,
             save_dir=run.folder, save_json=coco, verbose=True, plots=not run.opt.noplots, callbacks=run.callbacks,
             compute_loss=run.val_loss,
         )  # fmt: skip
@@ -295,10 +302,20 @@ def evaluate_best(run: Run) -> None:
     LOGGER.info(f'Results saved to {colorstr("bold", str(run.folder))}')
 
 
-def start_training(opt: TrainOptions, callbacks: Callbacks | None = None) -> tuple:
-    """Train once, or with --evolve once a generation; returns the results of the best."""
+def start_training(opt: TrainOptions, callbacks: Callbacks | None = None, command: bool = False) -> tuple:
+    """Train once, or with --evolve once a generation; returns the results of the best.
+
+    Args:
+        command: this process is for training alone, so that it may hide other GPUs from itself.
+    """
+    from utils.train_state import reopen
+
+    opt, checkpoint = reopen(opt) if opt.resume else (opt, None)
+    if command or world_size() > 1:
+        claim_device(opt.device)
+    import_oneflow()
     if opt.evolve is None:
-        return train(opt, callbacks)
+        return train(opt, callbacks, checkpoint)
     from utils.evolve import evolve
 
     return evolve(opt, train, callbacks)
@@ -314,7 +331,7 @@ def run(callbacks: Callbacks | None = None, **options: Any) -> tuple:
 def main(argv: list[str] | None = None) -> None:
     set_logging(is_main())
     with together():
-        start_training(parse_options(TrainOptions, argv, 'Train a YOLOv5 detector', 'train.py'))
+        start_training(parse_options(TrainOptions, argv, 'Train a YOLOv5 detector', 'train.py'), command=True)
 
 
 if __name__ == '__main__':

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.class_names import difference
+from utils.device_choice import claim_device
 from utils.errors import DataError, UsageError, check_range, run_main
 from utils.evaluate import HEADER, DetectionFiles, Scores, Tally, in_picture, known_boxes, labels_in_picture
 from utils.log import LOGGER, colorstr, set_logging
@@ -289,19 +290,20 @@ def detect(job: Job, images: Any, targets: np.ndarray) -> list[np.ndarray]:
     """
     from utils.device import time_sync
 
-    opt, backend, clock = job.opt, job.backend, [time_sync()]
+    opt, backend = job.opt, job.backend
+    clock = [time_sync(backend.device)]
     x = backend.prepare(images)
-    clock.append(time_sync())
+    clock.append(time_sync(backend.device))
     output, maps = backend.with_maps(x) if job.compute_loss else (backend(x, augment=opt.augment), None)
-    clock.append(time_sync())
+    clock.append(time_sync(backend.device))
     if job.compute_loss:
         job.losses += job.compute_loss(maps, targets)[1].cpu().numpy()
-    began = time_sync()
+    began = time_sync(backend.device)
     found = backend.suppress(
         output, conf_thres=opt.conf_thres, iou_thres=opt.iou_thres, multi_label=True, agnostic=opt.single_cls,
         labels=known_boxes(targets, len(images), images.shape[2:]) if opt.save_hybrid else (), max_det=opt.max_det,
     )  # fmt: skip
-    job.seconds += (clock[1] - clock[0], clock[2] - clock[1], time_sync() - began)
+    job.seconds += (clock[1] - clock[0], clock[2] - clock[1], time_sync(backend.device) - began)
     if opt.single_cls:
         for rows in found:
             rows[:, 5] = 0
@@ -388,6 +390,7 @@ def study(opt: ValOptions) -> Path:
 def main(argv: list[str] | None = None) -> None:
     set_logging()
     opt = parse_options(ValOptions, argv, 'Evaluate a YOLOv5 detector', 'val.py')
+    claim_device(opt.device)
     opt.save_json |= Path(opt.data).name == 'coco.yaml'
     tasks = {'speed': speed, 'study': study}
     if opt.task in tasks:

@@ -26,6 +26,7 @@ from benchmarks.gpu import count_gpus, on_gpu
 from benchmarks.plan import ONE_YOLOV5, OURS, PLAIN, PYTORCH, REFERENCE, SECTIONS, SMALL, Figure, Job, Sizes
 from benchmarks.results import Row, make_rows, markdown_table, plot, write_csv, write_markdown
 from benchmarks.sides import Race, Side, race
+from utils.cpu import cores
 from utils.errors import UsageError, run_main
 from utils.hyps import load_hyp
 from utils.log import LOGGER, set_logging
@@ -58,8 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     set_logging()
     opt = parse_options(Options, argv, __doc__.splitlines()[0], '-m benchmarks')
     check(opt)
-    if opt.threads:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: opt.threads])  # for the child processes
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: opt.threads or cores()])  # for the child processes
     folder = increment_path(Path(opt.project) / opt.name, mkdir=True)
     with tempfile.TemporaryDirectory() as temporary:
         rows, left_out, about = measure(opt, prepare(opt, Path(temporary)))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.device_choice import claim_device
 from utils.errors import WeightsError
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
@@ -158,4 +159,6 @@ def judge(rows: list[Row], floor: float) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     set_logging()
-    run(**asdict(parse_options(BenchmarkOptions, argv, 'Accuracy and speed of every format', 'benchmarks.py')))
+    opt = parse_options(BenchmarkOptions, argv, 'Accuracy and speed of every format', 'benchmarks.py')
+    claim_device(opt.device)
+    run(**asdict(opt))

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from utils.data.image_header import open_with_pillow
+from utils.device_choice import claim_device
 from utils.errors import ResourceError, UserError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, set_logging
 from utils.options import option, parse_options
@@ -246,6 +247,7 @@ def make_server(opt: Options) -> Server:
 def main(argv: list[str] | None = None) -> None:
     set_logging()
     opt = parse_options(Options, argv, 'Detect objects on pictures sent by HTTP', 'python -m examples.server')
+    claim_device(opt.device)
     with sigterm_as_ctrl_c(), make_server(opt) as server:
         host, port = server.server_address[:2]
         LOGGER.info(f'Listening: curl --data-binary @picture.jpg http://{host}:{port}/detect')

@@ -118,22 +118,22 @@ class AutoShape:
             return self._rows(ims, augment, profile)
         from utils.device import time_sync
 
-        clock = [time_sync()]
+        clock = [time_sync(self.backend.device)]
         pictures, files = read_pictures(ims, self.notes)
         x = self.backend.prepare(self._stacked(pictures, size, square))
-        clock.append(time_sync())
+        clock.append(time_sync(self.backend.device))
         if profile:
             self._print_layer_times(x)
         with self._precision():
             output = self.backend(x, augment=augment)
-        clock.append(time_sync())
+        clock.append(time_sync(self.backend.device))
         found = self.backend.suppress(
             output, conf_thres=self.conf, iou_thres=self.iou, classes=self.classes, agnostic=self.agnostic,
             multi_label=self.multi_label, max_det=self.max_det,
         )  # fmt: skip
         for rows, picture in zip(found, pictures):
             rows[:, :4] = scale_coords(x.shape[2:], rows[:, :4], picture.shape)
-        clock.append(time_sync())
+        clock.append(time_sync(self.backend.device))
         milliseconds = [(b - a) * 1e3 / len(pictures) for a, b in itertools.pairwise(clock)]
         return Detections(pictures, found, files, self.names, milliseconds, x.shape)
 
@@ -145,16 +145,16 @@ class AutoShape:
 
     # As a PyTorch module has them -------------------------------------------------------------------------------------
 
-    def to(self, device: torch.device | str | int) -> AutoShape:
-        """Move to a device: 'cpu', 'cuda:0', 0, ..."""
+    def to(self, device: Any) -> AutoShape:
+        """Move to a device: 'cpu', 'cuda', 'cuda:0', 0, a device object, ..."""
         self.backend = self.backend.to(device)
         return self
 
     def cpu(self) -> AutoShape:
         return self.to('cpu')
 
-    def cuda(self, device: int = 0) -> AutoShape:
-        return self.to(f'cuda:{device}')
+    def cuda(self, device: Any = 'cuda') -> AutoShape:
+        return self.to(device)
 
     def half(self) -> AutoShape:
         """Compute in half precision, on a GPU; elsewhere a line says that nothing changes."""

@@ -211,7 +211,7 @@ class Backend:
         if self.device.type != 'cpu' or any(member.kind != 'oneflow' or member.fast for member in self.members):
             self(self.prepare(np.zeros(size, np.uint8)))
 
-    def to(self, device: torch.device | str) -> Backend:
+    def to(self, device: Any) -> Backend:
         """The same weights on another device. Exported files stay where they were opened."""
         device = find_device(device)
         return self._changed(device, self.fp16 and device.type != 'cpu')
@@ -279,7 +279,7 @@ class Backend:
 
 def load_backend(
     weights: str | Path | Sequence[str | Path],
-    device: torch.device | str | None = None,
+    device: Any = None,
     dnn: bool = False,
     data: str | Path | None = None,
     fp16: bool = False,
@@ -288,7 +288,7 @@ def load_backend(
     """Open weights of any kind, several as an ensemble; missing official files are downloaded.
 
     Args:
-        device: a device, or what `--device` takes; None for a GPU if there is one.
+        device: 'cpu', 'cuda', 'cuda:0', '0', 0 or a device object; None for a GPU if there is one.
         dnn: run an .onnx file by OpenCV.
         data: data set YAML that names the classes where the weights do not.
         fp16: half precision; needs a GPU, and is said and left where there is none. Exports have their own.
@@ -315,13 +315,11 @@ def load_backend(
 DetectMultiBackend = load_backend  # the original's name
 
 
-def find_device(device: torch.device | str | None) -> torch.device:
-    """A device as it is; by name or number, as `--device` takes it; for None a GPU if there is one."""
-    import oneflow as torch
-
+def find_device(device: Any) -> torch.device:
+    """The device that a name or an object means to `utils.device_choice.parse_device`; None: a GPU if there is one."""
     from utils.device import select_device
 
-    return device if isinstance(device, torch.device) else select_device(text('--device', device))
+    return select_device(device)
 
 
 def wrap(model: Any, frozen: bool = False, maps: bool = False) -> Backend:

@@ -33,6 +33,10 @@ class Detect(nn.Module):
         self.register_buffer('anchors', torch.tensor(anchors, dtype=torch.float32).reshape(self.nl, self.na, 2))
         self.m = nn.ModuleList([AnchorConv2d(c, self.na, self.no) for c in ch])
 
+    def __getstate__(self) -> dict:
+        """What is copied: not the kept offsets, for OneFlow's copies of tensors forget which GPU they were on."""
+        return super().__getstate__() | {'_offsets': {}}
+
     @property
     def stride(self) -> torch.Tensor:
         """Pixels per cell of each level, (nl,), on the CPU."""

@@ -62,6 +62,21 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
+def test_cached_gpu_memory_is_freed_before_each_part(tiny, tmp_path, monkeypatch):
+    """OneFlow's allocator joins no blocks: what training cut up would not serve an evaluation."""
+    steps, callbacks, evaluate = [], Callbacks(), val.run
+    monkeypatch.setattr('utils.device.free_cached_memory', lambda device: steps.append(f'free {device.type}'))
+
+    def evaluated(**options: Any) -> tuple:
+        steps.append(f'evaluate {options["batch_size"]}')
+        return evaluate(**options)
+
+    monkeypatch.setattr(val, 'run', evaluated)
+    callbacks.register_action('on_train_batch_start', callback=lambda: steps.append('train'))
+    train.run(callbacks, **tiny.options(tmp_path, epochs=2))
+    assert steps == ['free cpu', 'train', 'train', 'free cpu', 'evaluate 8'] * 2 + ['free cpu', 'evaluate 8']
+
+
 # What a run writes ----------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,8 @@
 
 OneFlow 0.9.0 tells how much memory a GPU has and not how much is in use, so `nvidia-smi` is asked for both. It tells
 of the whole GPU: in a container a process can't find itself among those that nvidia-smi lists. What others hold
-already counts as taken; what they take or free while we measure spoils the reading.
+already counts as taken; what they take or free while we measure spoils the reading. OneFlow keeps what was freed, so
+that a reading after a step is the most that the step had; before the next one that is given back.
 
 The arithmetic and the handling of readings are tested. Measuring has not been run on a GPU yet: the project's
 machines have none.
@@ -13,20 +14,21 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Sequence
-from copy import deepcopy
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import oneflow as torch
 from oneflow import nn
 
-from utils.device import time_sync
+from utils.device import copy_module, free_cached_memory, time_sync
 from utils.errors import ResourceError
 from utils.log import LOGGER, colorstr
 
 SIZES = (1, 2, 4, 8, 16)  # batches to measure
 MAX_BATCH_SIZE = 1024  # a line through five small batches says nothing beyond
 DEFAULT_BATCH_SIZE = 16  # where nothing can be measured
+MARGIN = 2**29  # bytes left to the context, which grows when further kernels are loaded
 
 
 class Memory(NamedTuple):
@@ -36,13 +38,21 @@ class Memory(NamedTuple):
     used: int
 
 
-def autobatch(model: nn.Module, imgsz: int = 640, fraction: float = 0.9, batch_size: int = DEFAULT_BATCH_SIZE) -> int:
+def autobatch(
+    model: nn.Module,
+    imgsz: int = 640,
+    fraction: float = 0.9,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    stride: int = 32,
+) -> int:
     """The batch size, from 1 to MAX_BATCH_SIZE, that training fills a fraction of the GPU's free memory with.
+
+    Training is followed by an evaluation, which takes twice the batch, without gradients.
 
     Args:
         model: on its device; it is left as it is.
-        imgsz: height and width of the pictures.
-        fraction: of the free memory that may be taken.
+        imgsz: height and width of the pictures; an evaluation's may be one stride larger.
+        fraction: of the free memory, less MARGIN, that may be taken.
         batch_size: the answer where nothing can be measured: on a CPU, or without nvidia-smi.
 
     Raises:
@@ -56,9 +66,9 @@ def autobatch(model: nn.Module, imgsz: int = 640, fraction: float = 0.9, batch_s
     if memory is None:
         _log(f'WARNING: nvidia-smi does not tell the memory in use, using the default batch size {batch_size}')
         return batch_size
-    _log(f'{device} has {_gib(memory.total)}, {_gib(memory.total - memory.used)} free')
-    readings = measure(model, imgsz, memory, lambda: gpu_memory(device.index or 0))
-    return choose(readings, memory, fraction, batch_size)
+    _log(f'{device} has {_gib(memory.total)}, {_gib(memory.total - memory.used)} free; {_gib(MARGIN)} are left alone')
+    readings = measure(model, imgsz, memory, lambda: gpu_memory(device.index or 0), stride)
+    return choose(readings, memory._replace(used=memory.used + MARGIN), fraction, batch_size)
 
 
 check_train_batch_size = autobatch  # the reference's name for it
@@ -118,8 +128,10 @@ def fit_batch_size(readings: Sequence[float | None], free: float, fraction: floa
     return min(max(size, 1), MAX_BATCH_SIZE)
 
 
-def measure(model: nn.Module, imgsz: int, before: Memory, read: Callable[[], Memory | None]) -> list[float | None]:
-    """Memory that a training step takes by batch size, in bytes, until a size fails.
+def measure(
+    model: nn.Module, imgsz: int, before: Memory, read: Callable[[], Memory | None], stride: int = 32
+) -> list[float | None]:
+    """Memory that a training step, or the evaluation after it, takes by batch size, in bytes, until a size fails.
 
     A size whose need might exceed what is free is not tried: OneFlow ends the process when an allocation fails. A
     batch of twice the size needs at most twice the memory, so the sizes that are left out are near the limit.
@@ -132,33 +144,54 @@ def measure(model: nn.Module, imgsz: int, before: Memory, read: Callable[[], Mem
         ResourceError: it is not told any more.
     """
     readings: list[float | None] = []
+    device = next(model.parameters()).device
     for size in SIZES:
         if readings and 2 * readings[-1] > before.total - before.used:
             break
-        taken = _take(model, imgsz, size, before, read)
-        readings.append(taken)
-        if taken is None:
-            break
-        _log(f'a batch of {size} takes {_gib(taken)}')
+        taken = []
+        for step in (partial(_train, model, size, imgsz), partial(_evaluate, model, 2 * size, imgsz + stride)):
+            taken.append(_taken_by(step, device, before, read))
+            if taken[-1] is None:
+                return [*readings, None]
+        readings.append(max(taken))
+        _log(f'a batch of {size} takes {_gib(readings[-1])}')
     return readings
 
 
-def _take(model: nn.Module, imgsz: int, size: int, before: Memory, read: Callable[[], Memory | None]) -> float | None:
-    """Bytes in use after a step of a copy of the model beyond those before; None if there was too little memory."""
+def _taken_by(
+    step: Callable[[], None], device: torch.device, before: Memory, read: Callable[[], Memory | None]
+) -> float | None:
+    """Bytes in use after a step beyond those before; None if there was too little memory. What it took is freed."""
     try:
-        trained = deepcopy(model).train()
-        first = next(trained.parameters())
-        images = torch.zeros(size, first.shape[1], imgsz, imgsz, device=first.device, dtype=first.dtype)
-        sum(level.sum() for level in trained(images)).backward()
-        time_sync()
+        step()
+        time_sync(device)
     except RuntimeError as error:
         if 'memory' not in str(error).lower():
             raise
         return None
-    after = read()
+    finally:
+        after = read()
+        free_cached_memory(device)
     if after is None:
         raise ResourceError('--batch-size -1: nvidia-smi does not answer any more', 'give a batch size')
     return float(after.used - before.used)
+
+
+def _train(model: nn.Module, size: int, imgsz: int) -> None:
+    """A forward and a backward pass of a copy."""
+    trained = copy_module(model).train()
+    sum(level.sum() for level in trained(_images(model, size, imgsz))).backward()
+
+
+def _evaluate(model: nn.Module, size: int, imgsz: int) -> None:
+    """A forward pass of a copy as it is when evaluated beside the model and its gradients."""
+    with torch.no_grad():
+        copy_module(model).eval()(_images(model, size, imgsz))
+
+
+def _images(model: nn.Module, size: int, imgsz: int) -> torch.Tensor:
+    first = next(model.parameters())
+    return torch.zeros(size, first.shape[1], imgsz, imgsz, device=first.device, dtype=first.dtype)
 
 
 def gpu_memory(index: int) -> Memory | None:

@@ -238,13 +238,17 @@ def _are_arrays(state: dict) -> bool:
 # Models ------------------------------------------------------------------------------------------
 
 
-def build_model(ckpt: Checkpoint, device: torch.device | str | None = None, fuse: bool = False) -> Model:
+def build_model(ckpt: Checkpoint, device: Any = None, fuse: bool = False) -> Model:
     """The checkpoint's model (its EMA where there is one) in float32 and evaluation mode, with .names and .hyp.
+
+    Args:
+        device: where it goes, by a name or an object that `select_device` takes; None leaves it on the CPU.
 
     Raises:
         WeightsError: the state does not fit the model that the description builds.
     """
     from models.yolo import Model  # brings OneFlow: reading and printing files does without
+    from utils.device import select_device
 
     where = ckpt.path or 'checkpoint'
     try:
@@ -255,7 +259,7 @@ def build_model(ckpt: Checkpoint, device: torch.device | str | None = None, fuse
     if [float(s) for s in model.stride] != ckpt.stride:
         raise WeightsError(f'{where}: says strides {ckpt.stride}, its description makes {model.stride}', _DAMAGED)
     model.names, model.hyp, model.yaml_file = list(ckpt.names), ckpt.hyp, ckpt.config_name
-    model = model.to(device) if device is not None else model
+    model = model.to(select_device(device)) if device is not None else model
     model = model.float().eval()
     return model.fuse() if fuse else model
 
@@ -307,7 +311,7 @@ def state_arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:
 
 def attempt_load(
     weights: str | Path | list[str | Path],
-    device: torch.device | str | None = None,
+    device: Any = None,
     inplace: bool = True,
     fuse: bool = True,
 ) -> torch.nn.Module:

@@ -5,57 +5,73 @@ from __future__ import annotations
 import platform
 import random
 import time
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import oneflow as torch
+from oneflow import nn
 
-from utils.distributed import local_rank, world_size
+from utils.device_choice import cuda_numbers, parse_device
+from utils.distributed import local_rank, local_world_size, world_size
 from utils.errors import UsageError
 
 
-def select_device(device: str = '', batch_size: int = 0) -> torch.device:
-    """The device that `--device` asks for: '' (a GPU if there is one), 'cpu', '0', 'cuda:0', '0,1'.
+def select_device(device: Any = '', batch_size: int = 0) -> torch.device:
+    """The device that `--device` asks for: '' (a GPU if there is one), 'cpu', 'cuda', '0', 'cuda:0', '0,1', an object.
 
     Several GPUs take one process each, started by the launcher; the process's local rank picks its own.
 
     Args:
-        device: the option's text.
+        device: as `utils.device_choice.parse_device` takes it.
         batch_size: the batch over all processes; has to divide by their number. 0 is not checked.
 
     Raises:
-        UsageError: no such device, more devices than processes, or a batch size that does not divide.
+        UsageError: no such device, fewer devices than processes, or a batch size that does not divide.
     """
-    text = str(device).strip().lower().replace('cuda:', '').replace('none', '')
+    kind, gpus = parse_device(device)
     if batch_size > 0 and batch_size % world_size():
         raise UsageError(
             f'--batch-size {batch_size}: not a multiple of the {world_size()} processes',
             f'try {batch_size // world_size() * world_size() or world_size()}',
         )
     # Asking OneFlow for CUDA where there is none ends the process, so look first.
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if text == 'cpu' or (not text and not count):
+    count = torch.cuda.device_count() if kind != 'cpu' and torch.cuda.is_available() else 0
+    if kind == 'cpu' or (not kind and not count):
         return torch.device('cpu')
-    indices = _gpu_indices(text, count)
-    return torch.device(f'cuda:{indices[local_rank()]}')
+    return torch.device(f'cuda:{_gpu_of_this_process(gpus, count, device)}')
 
 
-def _gpu_indices(text: str, count: int) -> list[int]:
-    parts = text.split(',') if text else [str(i) for i in range(count)][: max(world_size(), 1)]
-    if not all(p.strip().isdigit() for p in parts):
-        raise UsageError(f'--device {text}: not a device', "use cpu, a GPU's number such as 0, or several: 0,1")
-    indices = [int(p) for p in parts]
+def _gpu_of_this_process(gpus: list[int], count: int, device: Any) -> int:
+    """CUDA's number of the GPU that this process works on.
+
+    Args:
+        gpus: those that `device` names; none for any.
+        count: of the GPUs that OneFlow sees.
+    """
+    asked = f'--device {device}' if gpus else '--device'
     if not count:
-        raise UsageError(f'--device {text}: OneFlow sees no CUDA GPU on this machine', 'use --device cpu')
-    if max(indices) >= count:
-        raise UsageError(f'--device {text}: there are only {count} GPUs, numbered from 0', 'name one of those')
-    if len(indices) > 1 and world_size() == 1:
+        raise UsageError(f'--device {device}: OneFlow sees no such CUDA GPU on this machine', 'use --device cpu')
+    numbers = cuda_numbers(gpus) if gpus else list(range(count))
+    if max(numbers) >= count:
+        raise UsageError(f'{asked}: OneFlow sees only {count} GPUs, numbered from 0', 'name one of those')
+    if len(gpus) > 1 and world_size() == 1:
         raise UsageError(
-            f'--device {text}: several GPUs take one process each',
-            f'start with python -m oneflow.distributed.launch --nproc_per_node {len(indices)} train.py ...',
+            f'{asked}: several GPUs take one process each',
+            f'start with python -m oneflow.distributed.launch --nproc_per_node {len(gpus)} train.py ...',
         )
-    if local_rank() >= len(indices):
-        raise UsageError(f'--device {text}: fewer GPUs than processes', f'name {local_rank() + 1} or more')
-    return indices
+    if local_rank() >= len(numbers):
+        processes = f'{local_world_size()} processes on this machine for {len(numbers)} GPUs'
+        raise UsageError(f'{asked}: {processes}', f'start with --nproc_per_node {len(numbers)}')
+    chosen = numbers[local_rank()]
+    if world_size() > 1 and chosen != local_rank():
+        names = ','.join(map(str, gpus))
+        raise UsageError(
+            f'{asked}: OneFlow was imported before the device was chosen, and takes process {local_rank()} only on GPU '
+            f'{local_rank()}',
+            f'set CUDA_VISIBLE_DEVICES={names} and leave the device out',
+        )
+    return chosen
 
 
 def describe_device(device: torch.device) -> str:
@@ -81,20 +97,32 @@ def to_input(images: np.ndarray, device: torch.device, half: bool = False) -> to
     return (x.half() if half else x.float()) / 255
 
 
-def tune_convolutions(device: torch.device, one_size: bool) -> None:
-    """Let cuDNN try its algorithms out where all batches have one shape, and guess the best where shapes vary.
+def free_cached_memory(device: torch.device) -> None:
+    """Give back the GPU memory that OneFlow keeps for later.
 
-    OneFlow guesses by default. Trying takes its time for every new shape: rectangular batches have many.
+    Its allocator never joins blocks: memory that training cut up does not serve an evaluation, and the other way about.
     """
     if device.type == 'cuda':
-        torch.backends.cudnn.enable_conv_heuristic_search_algo(not one_size)
+        torch.cuda.empty_cache()
 
 
-def time_sync() -> float:
-    """Seconds on a steady clock, taken after the GPU has finished what was asked of it."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def time_sync(device: torch.device | None = None) -> float:
+    """Seconds on a steady clock, taken after the device has finished what was asked of it; a CPU is not waited for.
+
+    Args:
+        device: None for the current GPU, if there is one.
+    """
+    if device.type == 'cuda' if device is not None else torch.cuda.is_available():
+        torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def copy_module(model: nn.Module) -> nn.Module:
+    """A deep copy on the model's own device: OneFlow's copies of tensors go to the GPU of the local rank's number."""
+    copies = {id(tensor): tensor.detach().clone() for tensor in model.buffers()}
+    for parameter in model.parameters():
+        copies[id(parameter)] = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+    return deepcopy(model, copies)
 
 
 def init_seeds(seed: int = 0) -> None:

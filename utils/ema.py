@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from copy import deepcopy
 
 import numpy as np
 import oneflow as torch
 from oneflow import nn
 
+from utils.device import copy_module
 from utils.fused import average, choose_average
 from utils.shared_arrays import SharedArrays
 
@@ -34,7 +34,7 @@ class ModelEMA:
     def __init__(
         self, model: nn.Module, decay: float = 0.9999, tau: float = 2000, updates: int = 0, fused: bool = False
     ) -> None:
-        self.ema = deepcopy(model).eval()
+        self.ema = copy_module(model).eval()
         self.decay, self.tau, self.updates = decay, tau, updates
         self._arrays = SharedArrays()
         self._average = choose_average(next(model.parameters()).device) if fused else average

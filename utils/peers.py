@@ -41,7 +41,9 @@ _peers: Peers | None = None
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Meet the other processes, import OneFlow, and end with them; nothing where this process is the only one.
+    """Meet the other processes, and end with them; nothing where this process is the only one.
+
+    Before anything imports OneFlow, `import_oneflow` has to be called.
 
     When an exception leaves the block, or a process dies, or the launcher does, all processes end within seconds and
     one line (or one traceback) tells why: this then does not return. SIGTERM counts as Ctrl-C.
@@ -58,7 +60,6 @@ def together() -> Iterator[None]:
         try:
             _end_with_the_launcher()
             _peers.meet()
-            _import_oneflow()
             yield
         except BaseException as error:
             if not (isinstance(error, SystemExit) and not error.code):
@@ -292,12 +293,13 @@ def _print(reason: str) -> None:
     print(('\n' if bar_open or sys.stderr.isatty() else '') + reason, file=sys.stderr, flush=True)
 
 
-def _import_oneflow() -> None:
-    """Import OneFlow, which waits there until all processes do, and lets no other thread run.
+def import_oneflow() -> None:
+    """Import OneFlow together with the others; it waits there until all processes do, and lets no other thread run.
 
     Process 0 goes first: one that comes before it tries again only after ten seconds. A signal just ends the process.
+    Where this process is the only one it can wait until it is needed.
     """
-    if 'oneflow' in sys.modules:
+    if 'oneflow' in sys.modules or _peers is None:
         return
     if rank():
         with suppress(OSError):

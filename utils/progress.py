@@ -34,7 +34,7 @@ class TrainProgress:
 
     def __init__(self, loader: Any, epoch: int, epochs: int, device: Any, interval: int | None = None) -> None:
         self.loader, self.epoch, self.epochs = loader, epoch, epochs
-        self.interval = interval or (1 if device.type == 'cpu' else 10)
+        self.device, self.interval = device, interval or (1 if device.type == 'cpu' else 10)
         self._sum, self._count = np.zeros(3), 0
         self._pending: list[tuple[Any, Sequence[str]]] = []
 
@@ -64,7 +64,7 @@ class TrainProgress:
         self._pending.append((items, paths))
         if len(self._pending) >= self.interval:
             self._read()
-            row = (f'{self.epoch}/{self.epochs - 1}', memory_used(), *self._mean(), instances, size)
+            row = (f'{self.epoch}/{self.epochs - 1}', memory_used(self.device), *self._mean(), instances, size)
             self._bar.set_description(('%11s' * 2 + '%11.4g' * 5) % row, refresh=False)
 
     def mean_losses(self) -> tuple[float, float, float]:
@@ -104,7 +104,14 @@ def progress_bar(loader: Any, title: str = '') -> tqdm:
     )
 
 
-def memory_used() -> str:
-    """Resident memory of this process, such as 1.25G."""
+def memory_used(device: Any) -> str:
+    """Memory in use, in GiB, such as 1.25G: on a GPU all that is taken there, by whomever; else this process's own.
+
+    It waits for a GPU. OneFlow tells of cuda:0 alone, where process 0 trains; of others nothing is said.
+    """
+    if device.type == 'cuda':
+        import oneflow
+
+        return f'{oneflow._oneflow_internal.GetCUDAMemoryUsed() / 2**10:.3g}G' if not device.index else '-'
     pages = int(Path('/proc/self/statm').read_text().split()[1])
     return f'{pages * os.sysconf("SC_PAGE_SIZE") / 2**30:.3g}G'

@@ -20,6 +20,7 @@ from utils.peers import in_turn, share
 
 if TYPE_CHECKING:  # heavy rooms are entered when training starts, so that --help is quick
     from utils.callbacks import Callbacks
+    from utils.checkpoint import Checkpoint
     from utils.data.yaml import DataConfig
 
 
@@ -42,7 +43,7 @@ class Run:
     val_loader: Any = None
     optimizer: Any = None
     schedule: Any = None
-    ema: Any = None
+    ema: Any = None  # of process 0 alone, which evaluates and saves it
     stopper: Any = None
     compute_loss: Any = None  # of the batches of all processes
     val_loss: Any = None  # of this process's alone
@@ -61,6 +62,11 @@ class Run:
         return len(self.names)
 
     @property
+    def batch_size(self) -> int:
+        """Of one process; without gradients twice as many fit."""
+        return self.opt.batch_size // world_size()
+
+    @property
     def last(self) -> Path:
         return self.folder / 'weights' / 'last.safetensors'
 
@@ -69,21 +75,17 @@ class Run:
         return self.folder / 'weights' / 'best.safetensors'
 
 
-def start(opt: Any, callbacks: Callbacks | None) -> Run:
+def start(opt: Any, callbacks: Callbacks | None, checkpoint: Checkpoint | None = None) -> Run:
     """Check the options, read the data set and hyper-parameter files, seed the random generators.
 
-    To resume a run, its options and hyper-parameters come from its checkpoint.
+    Args:
+        checkpoint: of a run to be resumed, whose options `opt` are; its hyper-parameters count, too.
     """
     from utils.callbacks import Callbacks
     from utils.data.yaml import load_data
     from utils.device import describe_device, init_seeds, select_device
     from utils.hyps import load_hyp
 
-    checkpoint = None
-    if opt.resume:
-        from utils.train_state import reopen
-
-        opt, checkpoint = reopen(opt)
     check_options(opt)
     LOGGER.info(colorstr('train: ') + describe_options(opt))
     device = select_device(opt.device, opt.batch_size)
@@ -170,19 +172,19 @@ def build_loaders(run: Run) -> None:
     opt, stride = run.opt, grid_size(run.model)
     run.imgsz = check_img_size(opt.imgsz, stride, floor=stride * 2)
     if opt.batch_size == -1:
-        opt.batch_size = autobatch(run.model, run.imgsz)
+        opt.batch_size = autobatch(run.model, run.imgsz, stride=stride)
     common = {'stride': stride, 'single_cls': opt.single_cls, 'hyp': run.hyp, 'seed': opt.seed, 'nc': run.nc}
     with in_turn():
         labels = read_labels(run.data.train, None if opt.single_cls else run.nc, name='train', need_labels=True)
     with in_turn() if opt.cache == 'disk' else nullcontext():
         run.train_loader, run.dataset = create_dataloader(
-            labels, run.imgsz, opt.batch_size // world_size(), augment=True, cache=opt.cache, rect=opt.rect,
+            labels, run.imgsz, run.batch_size, augment=True, cache=opt.cache, rect=opt.rect,
             image_weights=opt.image_weights, quad=opt.quad, workers=opt.workers, shuffle=True, prefix='train: ',
             rank=rank(), world_size=world_size(), **common,
         )  # fmt: skip
     if is_main():
         run.val_loader, _ = create_dataloader(
-            run.data.val, run.imgsz, opt.batch_size * 2, cache=None if opt.noval else opt.cache, rect=True, pad=0.5,
+            run.data.val, run.imgsz, 2 * run.batch_size, cache=None if opt.noval else opt.cache, rect=True, pad=0.5,
             workers=opt.workers * 2, prefix='val: ', **common,
         )  # fmt: skip
     if not (opt.noautoanchor or run.checkpoint):
@@ -220,7 +222,7 @@ def build_optimizer(run: Run) -> None:
         run.model, opt.optimizer, hyp['lr0'], hyp['momentum'], decay, fused=opt.multi_tensor_optimizer
     )
     run.schedule = Schedule(run.optimizer, hyp, opt.epochs, len(run.train_loader), opt.batch_size, opt.cos_lr)
-    run.ema = ModelEMA(run.model, fused=opt.multi_tensor_optimizer)
+    run.ema = ModelEMA(run.model, fused=opt.multi_tensor_optimizer) if is_main() else None
     run.stopper = EarlyStopping(opt.patience)
     run.model.hyp = scale_gains(hyp, run.model.detect.nl, run.nc, run.imgsz)
     ciou = fused.choose_ciou(run.device) if opt.bbox_iou_optim else fused.ciou

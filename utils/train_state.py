@@ -20,7 +20,6 @@ from utils.checkpoint import Checkpoint, build_model, load_checkpoint, load_stat
 from utils.distributed import world_size
 from utils.errors import DataError, TrainingError, UsageError, sigterm_as_ctrl_c
 from utils.log import LOGGER
-from utils.optim import optimizer_from_numpy, optimizer_to_numpy
 from utils.options import make_options
 from utils.terminal import printable
 
@@ -36,6 +35,8 @@ def to_checkpoint(run: Any) -> Checkpoint:
     Args:
         run: a `utils.train_setup.Run`.
     """
+    from utils.optim import optimizer_to_numpy  # brings OneFlow, which may not be there yet when a run is reopened
+
     return Checkpoint(
         config=run.model.yaml,
         config_name=run.model.yaml_file,
@@ -136,12 +137,15 @@ def trained_model(run: Any) -> Model:
 
 def restore(run: Any) -> None:
     """Put back what `to_checkpoint` stored, but for the model: that has to be there before the others are built."""
+    from utils.optim import optimizer_from_numpy
+
     checkpoint, saved = run.checkpoint, run.checkpoint.trainer
     run.folder = Path(os.path.normpath(checkpoint.path.parent / '..'))
     run.epoch, run.start_epoch, run.resumable = checkpoint.epoch, checkpoint.epoch + 1, True
     run.best_saved = run.best.exists()
-    load_state(run.ema.ema, checkpoint.ema, checkpoint.path)
-    run.ema.updates = checkpoint.ema_updates
+    if run.ema:
+        load_state(run.ema.ema, checkpoint.ema, checkpoint.path)
+        run.ema.updates = checkpoint.ema_updates
     optimizer_from_numpy(run.optimizer, checkpoint.optimizer)
     # Fewer pictures than before make fewer batches.
     run.schedule.last_step = min(saved['last_step'], run.start_epoch * len(run.train_loader) - 1)

@@ -98,13 +98,15 @@ def test_without_a_gpu_it_says_so_and_takes_the_default(model, messages):
 class Gpu:
     """A GPU on which a step takes `a` bytes and `b` a picture; it watches the batches of a model on the CPU."""
 
-    def __init__(self, monkeypatch, a: int, b: int, fails_at: int = 10**9) -> None:
-        self.a, self.b, self.fails_at = a, b, fails_at
+    def __init__(self, monkeypatch, a: int, b: int, fails_at: int = 10**9, evaluated: float = 0) -> None:
+        self.a, self.b, self.fails_at, self.evaluated = a, b, fails_at, evaluated
         self.batches: list[tuple] = []
         forward = Levels.forward
+        self.steps: list[str] = []
+        monkeypatch.setattr(ab, 'free_cached_memory', lambda device: self.steps.append('free'))
 
         def watched(model: Levels, images: torch.Tensor) -> list[torch.Tensor]:
-            self.batches.append(tuple(images.shape))
+            self.batches.append((*images.shape, model.training))
             if len(images) >= self.fails_at:
                 raise RuntimeError('CUDA out of memory. Tried to allocate 1.0 GB')
             return forward(model, images)
@@ -112,29 +114,39 @@ class Gpu:
         monkeypatch.setattr(Levels, 'forward', watched)
 
     def read(self) -> Memory:
-        return Memory(16 * GIB, GIB + self.a + self.b * self.batches[-1][0])
+        self.steps.append('read')
+        size, training = self.batches[-1][0], self.batches[-1][-1]
+        return Memory(16 * GIB, GIB + (self.a + self.b * size if training else int(self.evaluated * size)))
 
 
 def test_readings_are_of_training_steps_beyond_what_was_in_use(model, monkeypatch):
     gpu, before = Gpu(monkeypatch, a=100, b=10), state_arrays(model)
     model.eval()
     assert measure(model, 32, Memory(16 * GIB, GIB), gpu.read) == [110, 120, 140, 180, 260]
-    assert gpu.batches == [(size, 3, 32, 32) for size in (1, 2, 4, 8, 16)]
+    both = [((size, 3, 32, 32, True), (2 * size, 3, 64, 64, False)) for size in (1, 2, 4, 8, 16)]
+    assert gpu.batches == [step for steps in both for step in steps]
+    assert gpu.steps == ['read', 'free'] * 10  # what a step leaves in the cache is not counted for the next
     assert not model.training
     for name, array in state_arrays(model).items():
         np.testing.assert_array_equal(array, before[name])
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_the_evaluation_counts_where_it_takes_more(model, monkeypatch):
+    gpu = Gpu(monkeypatch, a=100, b=10, evaluated=40)
+    assert measure(model, 32, Memory(16 * GIB, GIB), gpu.read) == [110, 160, 320, 640, 1280]
+
+
 def test_a_size_that_fails_is_the_last(model, monkeypatch):
     gpu = Gpu(monkeypatch, a=100, b=10, fails_at=4)
-    assert measure(model, 32, Memory(16 * GIB, GIB), gpu.read) == [110, 120, None]
+    assert measure(model, 32, Memory(16 * GIB, GIB), gpu.read) == [110, None]  # an evaluation of 4
+    assert [batch[0] for batch in gpu.batches] == [1, 2, 2, 4]
 
 
 def test_a_size_that_might_not_fit_is_not_tried(model, monkeypatch):
     gpu = Gpu(monkeypatch, a=0, b=2 * GIB)
     assert measure(model, 32, Memory(16 * GIB, GIB), gpu.read) == [2 * GIB, 4 * GIB, 8 * GIB]  # of 15
-    assert [batch[0] for batch in gpu.batches] == [1, 2, 4]
+    assert [batch[0] for batch in gpu.batches if batch[-1]] == [1, 2, 4]
 
 
 def test_an_error_that_is_not_about_memory_is_not_hidden(model, monkeypatch):
@@ -198,13 +210,13 @@ class OnGpu:
 
 
 def test_on_a_gpu_it_measures_and_chooses(monkeypatch, messages):
-    memory, asked = Memory(16 * GIB, 6 * GIB), []
+    memory, asked = Memory(16 * GIB, int(5.5 * GIB)), []  # 10 GiB are free beyond the margin
     monkeypatch.setattr(ab, 'gpu_memory', lambda index: asked.append(index) or memory)
-    monkeypatch.setattr(ab, 'measure', lambda model, imgsz, before, read: [value * GIB for value in LINE])
+    monkeypatch.setattr(ab, 'measure', lambda model, imgsz, before, read, stride: [value * GIB for value in LINE])
     assert autobatch(OnGpu(), 64) == 21
     assert autobatch(OnGpu(), 64, fraction=0.5) == 11
     assert asked == [1, 1]
-    assert '16.00 GiB, 10.00 GiB free' in messages()
+    assert '16.00 GiB, 10.50 GiB free; 0.50 GiB are left alone' in messages()
 
 
 def test_on_a_gpu_that_tells_nothing_it_takes_the_default(monkeypatch, messages):

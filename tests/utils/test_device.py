@@ -5,9 +5,19 @@ from __future__ import annotations
 import numpy as np
 import oneflow as torch
 import pytest
+from oneflow import nn
 
+from models.backend import find_device
 from utils import device as device_module
-from utils.device import describe_device, init_seeds, select_device, time_sync, to_input, tune_convolutions
+from utils.device import (
+    copy_module,
+    describe_device,
+    free_cached_memory,
+    init_seeds,
+    select_device,
+    time_sync,
+    to_input,
+)
 from utils.distributed import is_main, local_rank, rank, world_size
 from utils.errors import UsageError
 
@@ -32,25 +42,61 @@ def test_cpu():
 
 @pytest.mark.parametrize(
     ('text', 'complaint'),
-    [('gpu', 'not a device'), ('5', 'only 2 GPUs'), ('0,1', 'one process each')],
+    [('gpu', 'not a device'), ('5', 'OneFlow sees only 2 GPUs'), ('0,1', 'one process each.*--nproc_per_node 2')],
 )
 def test_a_device_that_is_not_there(gpus, text, complaint):
     with pytest.raises(UsageError, match=complaint):
         select_device(text)
 
 
-def test_no_gpu_is_said_before_oneflow_is_asked(monkeypatch):
+@pytest.mark.parametrize('device', ['0', 'cuda', 'cuda:0', 0, torch.device('cuda:0')])
+def test_no_gpu_is_said_before_oneflow_is_asked(monkeypatch, device):
     monkeypatch.setattr(device_module.torch.cuda, 'is_available', lambda: False)
-    assert select_device('').type == 'cpu'
-    with pytest.raises(UsageError, match='no CUDA GPU'):
-        select_device('0')
+    assert select_device('').type == select_device(None).type == 'cpu'
+    with pytest.raises(UsageError, match='no such CUDA GPU on this machine. Use --device cpu'):
+        select_device(device)
 
 
-def test_each_process_takes_its_own_gpu(gpus, two_processes):
-    assert device_module._gpu_indices('', 2) == [0, 1]
-    assert select_device('0,1').index == 1
-    with pytest.raises(UsageError, match='fewer GPUs than processes'):
+@pytest.mark.parametrize(
+    ('device', 'index'), [('', 0), (None, 0), ('cuda', 0), ('cuda:1', 1), ('1', 1), (1, 1), (torch.device('cuda:1'), 1)]
+)
+def test_a_gpu_by_any_name(gpus, device, index):
+    assert (select_device(device).type, select_device(device).index) == ('cuda', index)
+    assert find_device(device).index == index
+
+
+def test_a_cpu_is_not_asked_about_gpus(monkeypatch):
+    monkeypatch.setattr(device_module.torch.cuda, 'is_available', lambda: pytest.fail('CUDA starts'))
+    assert select_device('cpu').type == select_device(torch.device('cpu')).type == 'cpu'
+
+
+@pytest.mark.parametrize('device', ['', 'cuda', '0,1'])
+def test_each_process_takes_its_own_gpu(gpus, two_processes, device):
+    assert select_device(device).index == 1
+
+
+@pytest.mark.parametrize(('shown', 'device'), [([2, 3], '2,3'), ([1, 0], '1,0')])
+def test_the_gpu_has_the_number_of_the_local_rank(gpus, two_processes, monkeypatch, shown, device):
+    """As OneFlow's collectives want it; see utils/device_choice.py for how they got to be shown."""
+    monkeypatch.setattr('utils.device_choice._shown', shown)
+    assert select_device(device).index == 1
+
+
+def test_gpus_chosen_after_oneflow_was_imported(gpus, two_processes, monkeypatch):
+    with pytest.raises(UsageError, match='only on GPU 1. Set CUDA_VISIBLE_DEVICES=1,0 and leave the device out'):
+        select_device('1,0')
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    assert select_device('1').index == 1  # alone, any GPU will do
+
+
+def test_more_processes_than_gpus(gpus, two_processes, monkeypatch):
+    with pytest.raises(UsageError, match='--device 0: 2 processes on this machine for 1 GPUs. Start with --nproc_per'):
         select_device('0')
+    for key, value in {'RANK': '6', 'LOCAL_RANK': '2', 'WORLD_SIZE': '8', 'LOCAL_WORLD_SIZE': '4'}.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(UsageError, match='--device: 4 processes on this machine for 2 GPUs. Start with --nproc_per_no'):
+        select_device('')
 
 
 def test_batch_size_must_divide(two_processes):
@@ -80,9 +126,9 @@ def test_input_is_bytes_over_255():
 
 
 class Cuda:
-    """A GPU as `to_input` and `tune_convolutions` see one."""
+    """A GPU."""
 
-    type = 'cuda'
+    type, index = 'cuda', 1
 
 
 def test_input_goes_to_a_gpu_from_pinned_memory(monkeypatch):
@@ -96,16 +142,6 @@ def test_input_goes_to_a_gpu_from_pinned_memory(monkeypatch):
     assert steps[:2] == ['pin', torch.uint8]
 
 
-def test_cudnn_tries_out_where_shapes_stay(monkeypatch):
-    guesses = []
-    monkeypatch.setattr(torch.backends.cudnn, 'enable_conv_heuristic_search_algo', guesses.append)
-    tune_convolutions(torch.device('cpu'), one_size=True)
-    assert guesses == []
-    tune_convolutions(Cuda(), one_size=True)
-    tune_convolutions(Cuda(), one_size=False)
-    assert guesses == [False, True]
-
-
 def test_seeds_repeat():
     init_seeds(3)
     first = torch.randn(4).numpy().copy()
@@ -113,5 +149,41 @@ def test_seeds_repeat():
     assert (torch.randn(4).numpy() == first).all()
 
 
-def test_time_goes_on():
-    assert time_sync() <= time_sync()
+def test_only_the_gpu_in_use_is_waited_for(monkeypatch):
+    waited, gpu = [], Cuda()
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'synchronize', waited.append)
+    assert time_sync(torch.device('cpu')) <= time_sync(torch.device('cpu'))
+    assert waited == []
+    time_sync(gpu)
+    assert waited == [gpu]
+    time_sync()
+    assert waited == [gpu, None]
+
+
+def test_cached_memory_is_freed_on_a_gpu(monkeypatch):
+    freed = []
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: freed.append(1))
+    free_cached_memory(torch.device('cpu'))
+    assert freed == []
+    free_cached_memory(Cuda())
+    assert freed == [1]
+
+
+def test_a_copy_of_a_module_stays_on_its_device(monkeypatch):
+    """OneFlow's copy of a tensor keeps 'cuda', and no number; so none is made by it."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    model[0].weight.requires_grad = False
+    model.again = model[0]
+    expected = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+    monkeypatch.setattr(torch.Tensor, '__getstate__', lambda tensor: pytest.fail('copied by OneFlow'))
+    copied = copy_module(model)
+    assert copied.again is copied[0]
+    assert not copied[0].weight.requires_grad
+    assert copied[0].bias.requires_grad
+    assert isinstance(copied[0].bias, nn.Parameter)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.add_(1)
+    for name, tensor in copied.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), expected[name])

@@ -22,7 +22,6 @@ import os, signal, sys, time
 from utils import peers
 from utils.distributed import is_main, local_world_size, rank
 from utils.errors import DataError
-peers._import_oneflow = lambda: None
 with peers.together():
 {body}
 print('alone again' if peers.exchange(1) == [1] else '')

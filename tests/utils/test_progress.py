@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import oneflow as torch
 import pytest
@@ -49,7 +51,44 @@ def test_a_late_reading_still_names_the_right_files():
 
 
 def test_memory_used_is_this_process():
-    before = float(memory_used()[:-1])
+    before = float(memory_used(CPU)[:-1])
     block = np.ones(2**27)  # 1 GiB
-    assert float(memory_used()[:-1]) - before == pytest.approx(1, abs=0.3)
+    assert float(memory_used(CPU)[:-1]) - before == pytest.approx(1, abs=0.3)
     del block
+
+
+@pytest.fixture
+def gpu(monkeypatch) -> SimpleNamespace:
+    """A GPU with 3 GiB in use, and how often that was asked."""
+    gpu = SimpleNamespace(type='cuda', index=0, asked=0)
+
+    def used() -> float:  # MiB
+        gpu.asked += 1
+        return 3 * 1024
+
+    monkeypatch.setattr(torch._oneflow_internal, 'GetCUDAMemoryUsed', used)
+    return gpu
+
+
+def test_memory_used_is_that_of_a_gpu(gpu):
+    assert memory_used(gpu) == '3G'
+    gpu.index = 1  # a Python program's choice, of which OneFlow does not tell
+    assert memory_used(gpu) == '-'
+    assert gpu.asked == 1
+
+
+def test_a_gpu_is_waited_for_every_ten_batches(gpu, capfd):
+    """Reading a loss and asking for the memory wait until all that was launched is done."""
+    read = []
+
+    class OnGpu:
+        def cpu(self) -> torch.Tensor:
+            read.append(number)
+            return items(1, 1, 1)
+
+    with TrainProgress(range(25), epoch=0, epochs=1, device=gpu) as progress:
+        for number in progress:  # noqa: B007 - OnGpu notes it
+            progress.update(OnGpu(), 1, 320, ['a.jpg'])
+        assert (read, gpu.asked) == ([9] * 10 + [19] * 10, 2)
+        progress.mean_losses()
+    assert len(read) == 25

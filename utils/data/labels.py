@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from utils.cpu import cores
 from utils.data import cache as label_cache
 from utils.data.find import Split, find_images
 from utils.data.find import img2label_paths as img2label_paths  # where scripts look for them
@@ -139,7 +140,7 @@ def check_files(
     """
     jobs = [(image, file, nc) for image, file in zip(images, files)]
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if len(jobs) > _FEW_FILES else 0
+        workers = cores() if len(jobs) > _FEW_FILES else 0
     progress = {'total': len(jobs), 'desc': f'{name or "labels"}: checking', 'unit': ' files', 'disable': None}
     if workers > 1:
         checked = _in_processes(jobs, workers, progress)

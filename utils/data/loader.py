@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from utils.cpu import cores
 from utils.data.collate import Batch
 from utils.data.dataset import LoadImagesAndLabels
 from utils.data.labels import labels_to_class_weights, labels_to_image_weights, read_labels
@@ -96,8 +96,13 @@ def create_dataloader(
         prefix=options.prefix,
     )
     if options.cache:
-        dataset.cache_images(options.cache, options.world_size)
+        dataset.cache_images(options.cache, local_ranks(options))
     return DataLoader(dataset, batch_size, options), dataset
+
+
+def local_ranks(options: LoaderOptions) -> int:
+    """How many processes of this machine load alike."""
+    return min(options.world_size, local_world_size())
 
 
 class DataLoader:
@@ -117,8 +122,8 @@ class DataLoader:
         self.epoch = 0
         self.weights: np.ndarray | None = None
         self.pool: WorkerPool | None = None
-        cores = max(len(os.sched_getaffinity(0)) // min(options.world_size, local_world_size()), 1)
-        self.workers = min(options.workers, cores, len(self))
+        share = max(cores() // local_ranks(options), 1)
+        self.workers = min(options.workers, share, len(self))
         if options.image_weights:
             classes = 1 + max((int(labels[:, 0].max()) for labels in dataset.labels if len(labels)), default=0)
             class_weights = labels_to_class_weights(dataset.labels, classes)

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from utils.cpu import cores
 from utils.data.images import read_image
 from utils.distributed import is_main
 from utils.log import LOGGER
 from utils.paths import LONGEST_NAME, atomic_write, fit_name
 
 SPARE = 0.2  # of the free memory or disk is left to others
-THREADS = 8
+THREADS = 8  # at most
 CHUNK = 64  # pictures decoded ahead
 
 
@@ -53,7 +54,7 @@ def fits(needed: int, free: int, what: str, place: str) -> bool:
 def load_all(load: Callable[[int], np.ndarray], numbers: Sequence[int], title: str) -> Iterator[np.ndarray]:
     """Call `load` for each number in several threads, in order, never far ahead of the consumer."""
     bar = tqdm(total=len(numbers), desc=title, unit=' pictures', disable=None if is_main() else True)
-    with bar, ThreadPoolExecutor(THREADS) as pool:
+    with bar, ThreadPoolExecutor(min(THREADS, cores())) as pool:
         for start in range(0, len(numbers), CHUNK):
             for result in pool.map(load, numbers[start : start + CHUNK]):
                 bar.update()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.utils.data.pictures import draw_set
+from utils.data.dataset import LoadImagesAndLabels
 from utils.data.labelset import LabelSet
 from utils.data.loader import DataLoader, create_dataloader
 from utils.data.workers import WorkerPool
@@ -182,6 +183,16 @@ def test_no_more_workers_than_cores_and_batches(labels, monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0})
     assert make(labels, 100, batch_size=1, world_size=2).workers == 1
     assert make(labels, 0).workers == 0
+
+
+def test_a_cache_in_ram_counts_the_processes_of_this_machine(labels, monkeypatch):
+    counted = []
+    monkeypatch.setattr(LoadImagesAndLabels, 'cache_images', lambda dataset, where, ranks: counted.append(ranks))
+    make(labels, cache='ram', world_size=8)
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')
+    make(labels, cache='ram', world_size=8)
+    make(labels, cache='ram')  # of process 0 alone, to evaluate
+    assert counted == [1, 4, 1]
 
 
 # Workers --------------------------------------------------------------------------------------------------------------
