@@ -51,7 +51,8 @@ def _gpu_of_this_process(gpus: list[int], count: int, device: Any) -> int:
     """
     asked = f'--device {device}' if gpus else '--device'
     if not count:
-        raise UsageError(f'--device {device}: OneFlow sees no such CUDA GPU on this machine', 'use --device cpu')
+        which = 'of this number' if gpus else 'on this machine'  # others may be hidden, see utils/device_choice.py
+        raise UsageError(f'--device {device}: OneFlow sees no CUDA GPU {which}', 'use --device cpu')
     numbers = cuda_numbers(gpus) if gpus else list(range(count))
     if max(numbers) >= count:
         raise UsageError(f'{asked}: OneFlow sees only {count} GPUs, numbered from 0', 'name one of those')
