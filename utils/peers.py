@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import math
 import os
 import signal
 import socket
@@ -30,11 +29,13 @@ from queue import SimpleQueue
 from typing import Any, NoReturn
 
 from utils.distributed import local_rank, rank, world_size
-from utils.errors import UsageError, explain, ignore, sigterm_as_ctrl_c
+from utils.errors import explain, ignore, sigterm_as_ctrl_c
+from utils.rendezvous import arrivals, connect, control_address, join
 
 GRACE = 3.0  # seconds that the main thread has to tidy up before its process ends
-SILENCE = (3, 2, 3)  # a machine is gone after so many seconds of silence, asked again after so many, so many times
-LAUNCHER = 'python -m oneflow.distributed.launch'
+# A machine is gone after a minute of silence, and two in which it does not answer. (That a process ended is heard at
+# once.) A network may be away for a while in a run of days.
+SILENCE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 8}
 
 _peers: Peers | None = None
 
@@ -49,17 +50,18 @@ def together() -> Iterator[None]:
     one line (or one traceback) tells why: this then does not return. SIGTERM counts as Ctrl-C.
 
     Raises:
-        UsageError: the launcher's environment is incomplete, or its port is taken.
+        UsageError: the launcher's environment is incomplete.
     """
     global _peers
     if world_size() == 1 or _peers is not None:
         yield
         return
-    _peers = Peers(*control_address())
+    address = control_address()
+    _peers = Peers()
     with sigterm_as_ctrl_c():
         try:
             _end_with_the_launcher()
-            _peers.meet()
+            _peers.meet(*address)
             yield
         except BaseException as error:
             if not (isinstance(error, SystemExit) and not error.code):
@@ -92,21 +94,6 @@ def in_turn() -> Iterator[None]:
         exchange()
 
 
-def control_address() -> tuple[str, int]:
-    """Where process 0 listens: the launcher's --master_addr, and 10,000 below its --master_port, which is OneFlow's.
-
-    Raises:
-        UsageError: the environment has not both.
-    """
-    try:
-        host, port = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
-    except (KeyError, ValueError):
-        raise UsageError(
-            f'WORLD_SIZE is {world_size()}, but MASTER_ADDR and MASTER_PORT are not set', f'start with {LAUNCHER} ...'
-        ) from None
-    return host, port - 10_000 if port > 11_024 else port + 10_000
-
-
 class Peers:
     """This process's connections: from process 0 to all others, from any other to process 0.
 
@@ -115,22 +102,18 @@ class Peers:
         left: they part without a failure.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self.host, self.port = host, port
+    def __init__(self) -> None:
         self.sockets: dict[int, socket.socket] = {}
+        self.readers: list[threading.Thread] = []
         self.inboxes: dict[int, SimpleQueue] = {}
         self.lock, self.sending = threading.Lock(), threading.Lock()
         self.ending: int | None = None
         self.left = False
 
-    def meet(self) -> None:
+    def meet(self, host: str, port: int) -> None:
         """Connect; number the processes on this machine, and count those that share this one's cores."""
-        if rank() == 0:
-            self._accept()
-        else:
-            connection = _connect(self.host, self.port)
-            self._know(0, connection)
-            self._send(0, rank=rank(), world=world_size())
+        for other, connection in arrivals(host, port) if rank() == 0 else [(0, join(host, port))]:
+            self._know(other, connection)
         self.signals = self._wake_on_signals()
         self.readers = [self._start(self._read, other) for other in self.sockets]
         self._start(self._watch)
@@ -168,6 +151,8 @@ class Peers:
                 signal.signal(number, ignore)
         if rank() == 0:
             self._end_all(self._tell(reason, code))
+        if not self.sockets:  # not met: nobody else tells. What interrupts one interrupts all, and process 0 says so
+            os._exit(code if code > 128 else self._tell(reason, code))
         self._send(0, failed=reason, code=code)
         time.sleep(GRACE + 1)  # the answer ends this process; without one process 0 is gone as well
         os._exit(code)
@@ -223,26 +208,11 @@ class Peers:
         time.sleep(GRACE)
         self.fail('Error: Interrupted', 130)
 
-    def _accept(self) -> None:
-        """Wait for all others to connect and say who they are; whoever says something else is turned away."""
-        with _listen(self.host, self.port) as server:
-            while len(self.sockets) < world_size() - 1:
-                connection = server.accept()[0]
-                connection.settimeout(5)
-                with suppress(OSError, ValueError, KeyError, TypeError):
-                    hello = json.loads(_first_line(connection))
-                    if hello['world'] == world_size() and hello['rank'] in set(range(1, world_size())) - set(
-                        self.sockets
-                    ):
-                        self._know(hello['rank'], connection)
-                        continue
-                connection.close()
-
     def _know(self, other: int, connection: socket.socket) -> None:
         connection.settimeout(None)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in zip((socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT), SILENCE):
+        for option, value in SILENCE.items():
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
         self.sockets[other], self.inboxes[other] = connection, SimpleQueue()
 
@@ -303,7 +273,7 @@ def import_oneflow() -> None:
         return
     if rank():
         with suppress(OSError):
-            _connect(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), 5).close()
+            connect(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), 5).close()
     numbers = signal.SIGINT, signal.SIGTERM
     handlers = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     import oneflow  # noqa: F401
@@ -315,42 +285,3 @@ def import_oneflow() -> None:
 def _end_with_the_launcher() -> None:
     """Have the system send SIGTERM when the parent process dies (PR_SET_PDEATHSIG of prctl(2))."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        local = socket.gethostbyname(host).startswith('127.')
-        return socket.create_server(('127.0.0.1' if local else '', port), backlog=world_size())
-    except OSError as error:
-        raise UsageError(
-            f'process 0 cannot listen on port {port} of {host}: {error.strerror}',
-            f'give {LAUNCHER} another --master_port',
-        ) from None
-
-
-def _connect(host: str, port: int, seconds: float = math.inf) -> socket.socket:
-    """A connection, as soon as somebody listens there.
-
-    Raises:
-        TimeoutError: nobody did.
-    """
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        with suppress(OSError):
-            connection = socket.create_connection((host, port), timeout=5)
-            if connection.getsockname() != connection.getpeername():  # by chance a socket can meet itself
-                return connection
-            connection.close()
-        time.sleep(0.05)
-    raise TimeoutError
-
-
-def _first_line(connection: socket.socket) -> bytes:
-    """Read one line and not a byte more."""
-    line = b''
-    while not line.endswith(b'\n') and len(line) < 1000:
-        byte = connection.recv(1)
-        if not byte:
-            break
-        line += byte
-    return line

@@ -14,25 +14,32 @@ import pytest
 
 from tests.launcher import free_port
 from utils import peers
-from utils.errors import UsageError
 from utils.paths import ROOT
 
 PROGRAM = """
 import os, signal, sys, time
-from utils import peers
+from utils import peers, rendezvous
 from utils.distributed import is_main, local_world_size, rank
 from utils.errors import DataError
+{before}
 with peers.together():
 {body}
 print('alone again' if peers.exchange(1) == [1] else '')
 """
 
 
-def ranks(folder: Path, body: str, count: int = 2) -> list[subprocess.Popen]:
-    """That many processes that run `body` together; what they say goes to a file each."""
-    program = PROGRAM.format(body='\n'.join(f'    {line}' for line in body.splitlines()))
-    port, started = str(free_port()), []
-    for number in range(count):
+def ranks(
+    folder: Path, body: str, count: int = 2, start: int | None = None, before: str = '', port: int = 0
+) -> list[subprocess.Popen]:
+    """That many processes that run `body` together; what they say goes to a file each.
+
+    Args:
+        start: how many of them are really started.
+        before: what each does before.
+    """
+    program = PROGRAM.format(body='\n'.join(f'    {line}' for line in body.splitlines()), before=before)
+    port, started = str(port or free_port()), []
+    for number in range(count if start is None else start):
         place = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port, 'WORLD_SIZE': str(count), 'RANK': str(number)}
         environment = os.environ | place | {'LOCAL_RANK': str(number)}
         with open(folder / f'{number}.txt', 'w') as said:
@@ -162,7 +169,7 @@ def test_ends_though_the_main_thread_hears_nothing(tmp_path):
 def test_the_launcher_is_gone(tmp_path):
     """The system tells a process with SIGTERM that its parent died."""
     port = free_port()
-    program = PROGRAM.format(body='    print(os.getpid(), flush=True)\n    time.sleep(60)')
+    program = PROGRAM.format(body='    print(os.getpid(), flush=True)\n    time.sleep(60)', before='')
     launcher = f"""
 import os, subprocess, sys, time
 place = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT='{port}', WORLD_SIZE='2')
@@ -188,19 +195,31 @@ time.sleep(60)
     assert (tmp_path / 'said.txt').read_text().count('Error: ') == 1
 
 
-def test_a_port_that_is_taken(tmp_path, monkeypatch):
+def test_one_that_does_not_come(tmp_path):
+    """Process 0 says which, and ends the others."""
+    codes, said = finish(tmp_path, ranks(tmp_path, 'print("here")', 3, start=2, before='rendezvous.PATIENCE = 1.5'))
+    assert codes == [1, 1]
+    assert said[0].startswith('Error: after 0.025 minutes 1 of 3 processes did not come to 127.0.0.1, port ')
+    assert said[1] == ''
+
+
+def test_a_port_that_is_taken(tmp_path):
     port = free_port()
-    monkeypatch.setenv('MASTER_ADDR', '127.0.0.1')
-    monkeypatch.setenv('MASTER_PORT', str(port))
-    host, control = peers.control_address()
-    assert (host, control) == ('127.0.0.1', port - 10_000)
-    with socket.create_server((host, control)), pytest.raises(UsageError, match='another --master_port'):
-        peers._listen(host, control)
-    monkeypatch.setenv('MASTER_PORT', '1234')
-    assert peers.control_address()[1] == 11_234
-    monkeypatch.delenv('MASTER_ADDR')
-    with pytest.raises(UsageError, match='oneflow.distributed.launch'):
-        peers.control_address()
+    with socket.create_server(('127.0.0.1', port - 10_000)):
+        codes, said = finish(tmp_path, ranks(tmp_path, 'print("here")', 2, start=1, port=port))
+    assert codes == [2]
+    assert said[0].startswith(f'Error: process 0 cannot listen on port {port - 10_000} of 127.0.0.1: ')
+
+
+def test_a_network_may_be_silent_for_minutes():
+    with socket.create_server(('127.0.0.1', 0)) as server, socket.create_connection(server.getsockname()) as connection:
+        peers.Peers()._know(1, connection)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle, interval, count = (
+            connection.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert 120 <= idle + interval * count <= 600
 
 
 def test_alone_nothing_happens():
