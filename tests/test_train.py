@@ -257,6 +257,24 @@ def test_a_hook_can_stop_the_training(tiny, tmp_path):
     assert len(rows_of(tmp_path / 'exp')) == 2
 
 
+def test_callbacks_serve_several_trainings(tiny, tmp_path):
+    """Each writes its own results.csv, and what one has ended by does not end the next; also after a failure."""
+    callbacks, calls = listen()
+    actions = callbacks.get_registered_actions
+    mine = {hook: list(actions(hook)) for hook in HOOKS}
+    callbacks.register_action('on_train_epoch_end', callback=lambda **_: setattr(callbacks, 'stop_training', True))
+    callbacks.register_action('teardown', callback=lambda: 1 / 0)
+    options = tiny.options(tmp_path, epochs=2, noval=True, loggers=[])
+    with pytest.raises(ZeroDivisionError):
+        train.run(callbacks, name='one', **options)
+    actions('teardown').pop()
+    actions('on_train_epoch_end').pop()
+    assert {hook: actions(hook) for hook in HOOKS} == mine
+    train.run(callbacks, name='two', **options)
+    assert [len(rows_of(tmp_path / name)) - 1 for name in ('one', 'two')] == [1, 2]
+    assert sum(hook == 'on_fit_epoch_end' for hook, _ in calls) == 3
+
+
 def test_nosave_and_noval_leave_it_to_the_last_epoch(tiny, tmp_path):
     callbacks, calls = listen()
     train.run(callbacks, **tiny.options(tmp_path, epochs=2, noval=True, nosave=True))

@@ -36,8 +36,10 @@ HOOKS = (
 class Callbacks:
     """Functions by hook; `run` calls a hook's functions in the order of their registration.
 
+    One object may be used for several trainings, one after the other: each takes its own loggers off at its end.
+
     Attributes:
-        stop_training: a function may set it; training then stops after the epoch.
+        stop_training: a function may set it; training then stops after the epoch. A training begins by resetting it.
     """
 
     def __init__(self) -> None:
@@ -65,6 +67,11 @@ class Callbacks:
         for hook in HOOKS:
             if hasattr(listener, hook):
                 self.register_action(hook, type(listener).__name__, getattr(listener, hook))
+
+    def unregister_all(self, listener: object) -> None:
+        """Take every method of `listener` off again."""
+        for actions in self._callbacks.values():
+            actions[:] = [a for a in actions if getattr(a['callback'], '__self__', None) is not listener]
 
     def get_registered_actions(self, hook: str | None = None) -> list[dict[str, Any]] | dict[str, list[dict[str, Any]]]:
         """The {'name', 'callback'} entries of one hook, or of all hooks by hook."""

@@ -12,12 +12,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import yaml
 
-from utils.callbacks import Callbacks
 from utils.distributed import world_size
 from utils.errors import ConfigError, TrainingError, UsageError, check_range
 from utils.hyps import load_hyp
@@ -25,6 +24,11 @@ from utils.log import LOGGER, colorstr
 from utils.loggers import RESULT_COLUMNS
 from utils.metrics import fitness
 from utils.paths import atomic_write, run_folder
+
+if TYPE_CHECKING:
+    from utils.callbacks import Callbacks
+
+    Train = Callable[[Any, Callbacks | None], tuple]
 
 RESULTS = RESULT_COLUMNS[3:10]  # P, R, mAP50, mAP50-95 and the three validation losses
 PARENTS = 5
@@ -126,7 +130,7 @@ class History:
         return dict(zip(self.genes, self.rows[generation][len(RESULTS) :]))
 
 
-def evolve(opt: Any, train: Callable[[Any, Callbacks], tuple], callbacks: Callbacks | None = None) -> tuple:
+def evolve(opt: Any, train: Train, callbacks: Callbacks | None = None) -> tuple:
     """Train generation after generation until there are `opt.evolve` of them.
 
     Writes evolve.csv, hyp_evolve.yaml (the fittest) and evolve.png into runs/evolve/NAME; the files of a single
@@ -150,7 +154,7 @@ def evolve(opt: Any, train: Callable[[Any, Callbacks], tuple], callbacks: Callba
         return evolve_in(folder, opt, train, callbacks)
 
 
-def evolve_in(folder: Path, opt: Any, train: Callable[[Any, Callbacks], tuple], callbacks: Callbacks | None) -> tuple:
+def evolve_in(folder: Path, opt: Any, train: Train, callbacks: Callbacks | None) -> tuple:
     """The generations of one folder, those that are there already included."""
     first = first_hyp(opt.hyp, not opt.noautoanchor)
     history = History(folder / 'evolve.csv', first)
@@ -242,7 +246,7 @@ def train_generation(
     opt: Any,
     hyp: dict[str, float],
     folder: Path,
-    train: Callable[[Any, Callbacks], tuple],
+    train: Train,
     callbacks: Callbacks | None,
 ) -> Sequence[float]:
     """Train once, evaluating and saving at the end alone; returns RESULTS, zeros if the loss was no number.
@@ -256,21 +260,12 @@ def train_generation(
     )  # fmt: skip
     shutil.rmtree(folder, ignore_errors=True)  # of a generation that was interrupted
     try:
-        return train(options, _copy(callbacks))
+        return train(options, callbacks)
     except TrainingError as error:
         _log(f'WARNING: fitness 0, since {error}')
         return (0.0,) * len(RESULTS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _copy(callbacks: Callbacks | None) -> Callbacks:
-    """The same hooks in an object of its own, to which a training adds its loggers."""
-    copied = Callbacks()
-    for hook, actions in (callbacks.get_registered_actions() if callbacks else {}).items():
-        for action in actions:
-            copied.register_action(hook, action['name'], action['callback'])
-    return copied
 
 
 def write_best(history: History, file: Path) -> None:

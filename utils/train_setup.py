@@ -33,6 +33,7 @@ class Run:
     hyp: dict[str, float]
     data: DataConfig
     callbacks: Callbacks
+    loggers: Any = None  # of this run, among the callbacks until it ends
     checkpoint: Any = None  # of the run to be resumed
     folder: Path = Path()
     names: list[str] = field(default_factory=list)
@@ -95,7 +96,8 @@ def start(opt: Any, callbacks: Callbacks | None, checkpoint: Checkpoint | None =
         data = load_data(opt.data)
     init_seeds(opt.seed + rank())
     callbacks = callbacks if callbacks and is_main() else Callbacks()  # process 0 alone logs
-    run = Run(opt, device, hyp, data, callbacks, checkpoint)
+    callbacks.stop_training = False  # an earlier training's
+    run = Run(opt, device, hyp, data, callbacks, checkpoint=checkpoint)
     run.names = ['item'] if opt.single_cls and data.nc != 1 else list(data.names)
     LOGGER.info(colorstr('hyperparameters: ') + ', '.join(f'{k}={v}' for k, v in hyp.items()))
     run.callbacks.run('on_pretrain_routine_start')
@@ -271,7 +273,8 @@ def _write_first_files(run: Run) -> None:
         (run.folder / 'weights').mkdir(exist_ok=True)
         write_yaml(run.folder / 'hyp.yaml', run.hyp)
         write_yaml(run.folder / 'opt.yaml', asdict(run.opt) | {'save_dir': str(run.folder)})
-    run.callbacks.register_all(Loggers(run.folder, run.opt.loggers, run.best_results, run.start_epoch))
+    run.loggers = Loggers(run.folder, run.opt.loggers, run.best_results, run.start_epoch)
+    run.callbacks.register_all(run.loggers)
     run.callbacks.run('on_params_update', asdict(run.opt) | run.hyp)
     if not (run.opt.noplots or resumed):
         plot_labels(np.concatenate(run.dataset.labels), run.names, run.folder)
@@ -295,4 +298,8 @@ def close(run: Run) -> None:
     for loader in (run.train_loader, run.val_loader):
         if loader is not None:
             loader.close()
-    run.callbacks.run('teardown')
+    try:
+        run.callbacks.run('teardown')
+    finally:
+        if run.loggers:
+            run.callbacks.unregister_all(run.loggers)

@@ -56,6 +56,18 @@ def test_every_method_named_as_a_hook_is_registered():
     assert callbacks.get_registered_actions('teardown')[0]['name'] == 'Listener'
 
 
+def test_a_listener_can_be_taken_off_again():
+    class Listener:
+        def teardown(self): ...
+
+    callbacks, one, two = Callbacks(), Listener(), Listener()
+    callbacks.register_action('teardown', callback=print)
+    callbacks.register_all(one)
+    callbacks.register_all(two)
+    callbacks.unregister_all(one)
+    assert [action['callback'] for action in callbacks.get_registered_actions('teardown')] == [print, two.teardown]
+
+
 @pytest.mark.parametrize('call', [
     lambda c: c.register_action('on_trian_end', callback=print),
     lambda c: c.run('on_trian_end'),
