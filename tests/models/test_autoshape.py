@@ -293,7 +293,7 @@ def test_threads_get_what_one_gets(model):
     ('bad.jpg', 'bad.jpg: not a picture'),
     ('cut.jpg', 'cut.jpg: '),
     ('huge.png', 'huge.png: .*pixels'),
-    (np.full((4, 4, 3), -7.5), 'image0: float64 pixels from -7.5 to -7.5, for which there is no rule. Convert it'),
+    (np.full((4, 4, 3), -7.5), 'image0: float64 pixels from -7.5 to -7.5, for which there is no rule. Convert all'),
     (np.zeros((9, 9, 5), np.uint8), r'image0: an array of shape \(9, 9, 5\) is no picture'),
     (np.zeros((0, 9, 3), np.uint8), 'is no picture'),
     (np.zeros(9, np.uint8), 'is no picture'),

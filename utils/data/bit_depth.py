@@ -53,8 +53,7 @@ def to_8_bits(pixels: np.ndarray, name: str, most: int = 0) -> tuple[np.ndarray,
     if converted is None:
         raise DataError(
             f'{name}: {pixels.dtype} pixels from {low:g} to {high:g}, for which there is no rule',
-            'convert it to 8 bits, for example by cv2.normalize(im, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U) '
-            'with limits that suit all images alike',
+            "convert all images to 8 bits alike: ((im - low) / (high - low) * 255).astype('uint8')",
         )
     return converted
 

@@ -41,9 +41,9 @@ class ImageInfo(NamedTuple):
 def check_image(path: str | Path) -> ImageInfo:
     """Look whether an image file is whole and can be used.
 
-    Reads the header and the last bytes. Decodes only BMP and TIFF, which have no end mark, images of more than eight
-    bits, whose values tell how they are converted, and those that don't end as they should: data behind the
-    mark is harmless, and so is a JPEG's missing mark if all pixels are there.
+    Reads the header and the last bytes. Decodes only BMP and TIFF, which have no end mark, PNG, whose EXIF may stand
+    anywhere, images of more than eight bits, whose values tell how they are converted, and those that don't end as
+    they should: data behind the mark is harmless, and so is a JPEG's missing mark if all pixels are there.
 
     Raises:
         BadImage: no file, no image of `IMG_FORMATS`, smaller than 10 pixels a side, of more than 178,956,970 pixels,

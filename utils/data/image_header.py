@@ -105,6 +105,8 @@ def _tiff_header(file: BinaryIO) -> Header:
     tags = TiffImagePlugin.ImageFileDirectory_v2(start)
     file.seek(tags.next)
     tags.load(file)
+    if not {TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH} <= tags.keys():
+        raise ValueError('a TIFF without width or height')
     width, height = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
     if width * height > MAX_PIXELS:
         raise Image.DecompressionBombError(f'{width}x{height} pixels')

@@ -110,8 +110,8 @@ def decode_image(data: bytes, name: str | Path) -> tuple[np.ndarray, str]:
 
 
 def _needs_header(data: bytes) -> bool:
-    """Whether OpenCV alone might decode it wrongly: TIFF, WebP, PNG of 16 bits."""
-    return is_tiff(data) or data[8:12] == b'WEBP' or (data[:4] == b'\x89PNG' and data[24:25] == b'\x10')
+    """Whether OpenCV alone might decode it wrongly: TIFF, WebP with room for EXIF, PNG of 16 bits."""
+    return is_tiff(data) or data[8:16] == b'WEBPVP8X' or (data[:4] == b'\x89PNG' and data[24:25] == b'\x10')
 
 
 def _opencv(data: bytes, flags: int) -> np.ndarray | None:

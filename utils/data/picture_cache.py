@@ -22,6 +22,7 @@ from utils.paths import LONGEST_NAME, atomic_write, fit_name
 SPARE = 0.2  # of the free memory or disk is left to others
 THREADS = 8  # at most
 CHUNK = 64  # pictures decoded ahead
+DECODING = 2  # to be raised when an image file gives other pixels than before
 
 
 def available_memory() -> int:
@@ -111,7 +112,8 @@ class DiskCache:
         except OSError:
             state = ''  # the picture is gone: reading it will say so
         folder, name = os.path.split(image)
-        digest = hashlib.sha256(f'{image}\0{state}'.encode(errors='surrogateescape')).hexdigest()[:16]
+        text = f'{DECODING}\0{image}\0{state}'
+        digest = hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:16]
         return self.folders[folder] / f'{fit_name(name, LONGEST_NAME - 21)}.{digest}.npy'
 
     @staticmethod

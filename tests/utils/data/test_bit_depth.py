@@ -64,7 +64,7 @@ def test_what_needs_no_conversion_gets_no_note():
     [
         (np.array([-1, 200], np.int16), 'a.tif: int16 pixels from -1 to 200, for which there is no rule'),
         (np.array([0, 65536]), 'int64 pixels from 0 to 65536, for which there is no rule'),
-        (np.array([0, 1.5]), 'float64 pixels from 0 to 1.5, for which there is no rule. Convert it to 8 bits'),
+        (np.array([0, 1.5]), 'float64 pixels from 0 to 1.5, for which there is no rule. Convert all images to 8 bits'),
         (np.array([0, 4000.0], np.float32), 'float32 pixels from 0 to 4000, for which there is no rule'),
         (np.array([-2.1, 2.6]), 'float64 pixels from -2.1 to 2.6, for which there is no rule'),
         (np.array([-1.0, 1.0]), 'float64 pixels from -1 to 1, for which there is no rule'),

@@ -227,7 +227,7 @@ def test_opencvs_own_float_tiff(tmp_path):
         (RAMP - 1000, 'int64 pixels'), (UNIT * 4000, 'from 0 to 4000, for which there is no rule'),
         (UNIT / 0.5 - 1, 'from -1 to 1, for which there is no rule'), (np.where(RAMP, UNIT[..., 0], np.nan), 'has NaN'),
         ((RAMP - 1000).astype(np.int16), 'int16 pixels from -1000 to 2996, for which there is no rule'),
-        ((RAMP * 100).astype(np.int32), 'int32 pixels from 0 to 399600, for which there is no rule. Convert it'),
+        ((RAMP * 100).astype(np.int32), 'int32 pixels from 0 to 399600, for which there is no rule. Convert all'),
     ],
 )  # fmt: skip
 def test_deep_files_without_a_rule_are_refused(tmp_path, pixels, complaint):
