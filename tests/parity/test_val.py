@@ -21,6 +21,7 @@ import val
 from models.backend import Backend
 from models.graph.build import build_onnx
 from tests.golden import golden_json, needs_golden, shared
+from utils.boxes import box_iou
 from utils.callbacks import Callbacks
 from utils.checkpoint import build_model, load_checkpoint
 from utils.coco import STATS, evaluate_json
@@ -205,21 +206,32 @@ def test_the_written_json(evaluations):
     rows = json.loads(evaluations['img320_iou0.60'].predictions.read_text())
     for found, source in ((ours, rows), (theirs, golden_json('bccd_val_predictions.json.gz'))):
         for row in source:
-            if row['score'] > 0.05:
+            if row['score'] > 0.05 - 1e-4:
                 found[row['image_id']].append((row['category_id'], *row['bbox'], row['score']))
     assert ours.keys() == theirs.keys()
-    # One box of BloodImage_00145 overlaps a better one by 0.6 to the seventh digit: rounding decides whether it stays.
-    lone = sum(len(strangers(a, b)) for i in theirs for a, b in ((ours[i], theirs[i]), (theirs[i], ours[i])))
-    assert lone <= 1
+    # Where a box overlaps a better one by 0.6 to the fifth digit, rounding decides whether it stays, and then whether
+    # those stay that it overlaps: at home in BloodImage_00145, with other rounding in BloodImage_00338.
+    for i in theirs:
+        lone = [(row, a) for a, b in ((ours[i], theirs[i]), (theirs[i], ours[i])) for row in strangers(a, b)]
+        assert not lone or any(barely_suppressed(row, rows) for row, rows in lone), (i, lone)
+        assert len(lone) <= 2
     assert sum(map(len, theirs.values())) > 3000
 
 
 def strangers(rows: list[tuple], others: list[tuple]) -> list[tuple]:
-    """Of rows (category, x, y, w, h, score) those that have no equal among the others."""
+    """Of rows (category, x, y, w, h, score) those with scores over 0.05 that have no equal among the others."""
     a, b = np.array(rows), np.array(others)
     distance = np.abs(a[:, None] - b)
     same = (distance[..., 0] == 0) & (distance[..., 1:5] < 0.05).all(2) & (distance[..., 5] < 1e-4)
-    return [row for row, found in zip(rows, same.any(1)) if not found]
+    return [row for row, found in zip(rows, same.any(1)) if row[5] > 0.05 and not found]
+
+
+def barely_suppressed(row: tuple, rows: list[tuple]) -> bool:
+    """Whether a row's overlap with another of its class is at the limit, but for rounding of the file's."""
+    boxes = np.array([other[1:5] for other in rows if other[0] == row[0]])
+    corners = np.hstack((boxes[:, :2], boxes[:, :2] + boxes[:, 2:]))
+    x, y, w, h = row[1:5]
+    return bool((np.abs(box_iou(np.array([[x, y, x + w, y + h]]), corners) - 0.6) < 2e-5).any())
 
 
 # Exported files -------------------------------------------------------------------------------------------------------
