@@ -59,7 +59,7 @@ class TrainOptions:
     )
     cache: str = option(None, nargs='?', const='ram', choices=['ram', 'disk'], help='keep read pictures in ram or disk')
     image_weights: bool = option(False, help='draw pictures of badly found classes more often')
-    device: str = option('', help='cpu or a GPU number such as 0')
+    device: str = option('', help='cpu or a GPU number such as 0; with as many processes several: 0,1')
     multi_scale: bool = option(False, help='vary the image size by +/- 50%%')
     single_cls: bool = option(False, help='treat all classes as one')
     optimizer: str = option('SGD', choices=['SGD', 'Adam', 'AdamW'], help='optimizer')

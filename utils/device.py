@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import random
 import time
@@ -12,7 +13,7 @@ import numpy as np
 import oneflow as torch
 from oneflow import nn
 
-from utils.device_choice import cuda_numbers, parse_device
+from utils.device_choice import VISIBLE, cuda_numbers, parse_device
 from utils.distributed import local_rank, local_world_size, world_size
 from utils.errors import UsageError
 
@@ -51,11 +52,12 @@ def _gpu_of_this_process(gpus: list[int], count: int, device: Any) -> int:
     """
     asked = f'--device {device}' if gpus else '--device'
     if not count:
-        which = 'of this number' if gpus else 'on this machine'  # others may be hidden, see utils/device_choice.py
-        raise UsageError(f'--device {device}: OneFlow sees no CUDA GPU {which}', 'use --device cpu')
+        number = ' of this number' if gpus else ''  # others may be hidden, see utils/device_choice.py
+        raise UsageError(f'--device {device}: OneFlow sees no CUDA GPU{number} on this machine', 'use --device cpu')
     numbers = cuda_numbers(gpus) if gpus else list(range(count))
     if max(numbers) >= count:
-        raise UsageError(f'{asked}: OneFlow sees only {count} GPUs, numbered from 0', 'name one of those')
+        these = f' of these {len(gpus)}' if numbers == list(range(len(gpus))) else ''
+        raise UsageError(f'{asked}: OneFlow sees only {count}{these} GPUs, numbered from 0', 'name one of those')
     if len(gpus) > 1 and world_size() == 1:
         raise UsageError(
             f'{asked}: several GPUs take one process each',
@@ -80,7 +82,9 @@ def describe_device(device: torch.device) -> str:
     name = device.type
     if device.type == 'cuda':
         properties = torch.cuda.get_device_properties(device)
-        name = f'cuda:{device.index} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)'
+        visible = os.environ.get(VISIBLE)
+        of = f' of {VISIBLE}={visible}' if visible else ''
+        name = f'cuda:{device.index}{of} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)'
     return f'YOLOv5 on OneFlow {torch.__version__}, Python {platform.python_version()}, {name}'
 
 

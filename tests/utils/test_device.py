@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import oneflow as torch
 import pytest
@@ -40,6 +42,15 @@ def test_cpu():
     assert describe_device(select_device('cpu')).endswith(', cpu')
 
 
+def test_a_gpu_is_named_with_what_hides_others(monkeypatch):
+    a100 = SimpleNamespace(name='A100', total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda device: a100)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    assert describe_device(Cuda()).endswith(', cuda:1 (A100, 80 GiB)')
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '2,3')
+    assert describe_device(Cuda()).endswith(', cuda:1 of CUDA_VISIBLE_DEVICES=2,3 (A100, 80 GiB)')
+
+
 @pytest.mark.parametrize(
     ('text', 'complaint'),
     [('gpu', 'not a device'), ('5', 'OneFlow sees only 2 GPUs'), ('0,1', 'one process each.*--nproc_per_node 2')],
@@ -53,7 +64,9 @@ def test_a_device_that_is_not_there(gpus, text, complaint):
 def test_no_gpu_is_said_before_oneflow_is_asked(monkeypatch, device):
     monkeypatch.setattr(device_module.torch.cuda, 'is_available', lambda: False)
     assert select_device('').type == select_device(None).type == 'cpu'
-    with pytest.raises(UsageError, match='OneFlow sees no CUDA GPU (of this number|on this machine). Use --device cpu'):
+    with pytest.raises(
+        UsageError, match='OneFlow sees no CUDA GPU( of this number)? on this machine. Use --device cpu'
+    ):
         select_device(device)
 
 
@@ -88,6 +101,12 @@ def test_gpus_chosen_after_oneflow_was_imported(gpus, two_processes, monkeypatch
     monkeypatch.setenv('WORLD_SIZE', '1')
     monkeypatch.setenv('LOCAL_RANK', '0')
     assert select_device('1').index == 1  # alone, any GPU will do
+
+
+def test_a_gpu_that_is_named_and_not_there(gpus, two_processes, monkeypatch):
+    monkeypatch.setattr('utils.device_choice._shown', [0, 1, 5])
+    with pytest.raises(UsageError, match='--device 0,1,5: OneFlow sees only 2 of these 3 GPUs'):
+        select_device('0,1,5')
 
 
 def test_more_processes_than_gpus(gpus, two_processes, monkeypatch):
