@@ -263,9 +263,9 @@ def test_batch_size_is_measured_for_the_model_and_the_size(tiny, monkeypatch, me
     assert (run.opt.batch_size, run.train_loader.batch_size, run.schedule.accumulate) == (16, 8, 4)  # of 8 pictures
     assert 'no GPU, using the default batch size 16' in messages()
     asked = []
-    monkeypatch.setattr('utils.autobatch.autobatch', lambda *args: asked.append(args) or 3)
+    monkeypatch.setattr('utils.autobatch.autobatch', lambda *args, **named: asked.append((*args, named)) or 3)
     run = prepare(tiny, batch_size=-1, imgsz=SIZE + 1)
-    assert asked == [(run.model, 96)]
+    assert asked == [(run.model, 96, {'stride': 32})]
     assert step(run)[0].shape[0] == to_checkpoint(run).trainer['options']['batch_size'] == 3
 
 
