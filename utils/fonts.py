@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import string
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,28 +25,34 @@ def default_font() -> Path:
 
 
 def find_font(text: str) -> Path:
-    """The first font file that has a glyph for every character of `text`.
+    """The font file that has glyphs for the most characters of `text`, and for digits: labels have confidences.
 
-    Where none has, DejaVu Sans, whose boxes then stand for the missing characters, and one line in the log.
+    DejaVu Sans comes first, then those of the machine in an order of likelihood. Where none has all, one line in the
+    log: boxes stand for the missing characters.
     """
-    return _find_font(frozenset(text.replace('\n', '')))
+    return _find_font(frozenset(c for c in text if c.isprintable()) | frozenset(string.digits))
 
 
 @lru_cache
 def _find_font(characters: frozenset[str]) -> Path:
     default = default_font()
-    if all(c.isascii() for c in characters) or not (missing := _missing(default, characters)):
+    if all(c.isascii() for c in characters):
         return default
-    for path in _system_fonts():
-        if not _missing(path, characters):
-            return path
-    if not _said:
+    best, missing = default, _missing(default, characters)
+    for path in _system_fonts() if missing else ():
+        if len(left := _missing(path, characters)) < len(missing):
+            best, missing = path, left
+        if not missing:
+            break
+    if missing and not _said:
         _said.extend(sorted(missing))
+        wide = any('\u2e80' <= c < '\ue000' for c in missing)
         LOGGER.warning(
-            f'No font on this machine can show {"".join(_said)[:20]}: pictures will have boxes in their place. '
-            'Install one, for example with: apt-get install fonts-noto-cjk'
+            f'No font on this machine can show all characters: boxes take the place of {"".join(_said)[:20]} '
+            f'({len(missing)} of {len(characters)}). '
+            + ('Install one, for example with: apt-get install fonts-noto-cjk' if wide else 'Install one that can')
         )
-    return default
+    return best
 
 
 @lru_cache
@@ -67,6 +74,7 @@ def _code_points(path: Path) -> frozenset[int]:
     from matplotlib.ft2font import FT2Font
 
     try:
-        return frozenset(FT2Font(str(path)).get_charmap())
+        font = FT2Font(str(path))
+        return frozenset(font.get_charmap() if font.scalable else ())  # emoji in colours are bitmaps of one size
     except (RuntimeError, OSError):  # a damaged or unreadable font file shows nothing
         return frozenset()

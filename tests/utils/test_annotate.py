@@ -1,3 +1,4 @@
+import string
 import subprocess
 import sys
 
@@ -164,6 +165,20 @@ def test_fonts_are_found_without_a_download_and_a_missing_script_is_said_once(fo
     (line,) = caplog.messages
     assert '猫白' in line
     assert 'fonts-noto-cjk' in line
+
+
+def test_one_rare_character_does_not_take_the_font_from_the_others(font_folder, monkeypatch, caplog):
+    """The font with the most characters is taken, whatever the order; what it lacks is said."""
+    have = {'a.ttf': '白', 'b.ttf': '白猫黑' + string.digits, 'c.ttf': '😀', 'DejaVuSans.ttf': string.ascii_letters}
+    for name in have:
+        (font_folder / name).write_bytes(b'')
+    monkeypatch.setattr(fonts, '_code_points', lambda path: frozenset(map(ord, have[path.name])))
+    fonts._find_font.cache_clear()
+    assert find_font('白猫黑😀') == font_folder / 'b.ttf'
+    assert find_font('白猫') == font_folder / 'b.ttf'  # digits, too, which come with the confidence
+    (line,) = caplog.messages
+    assert 'boxes take the place of 😀 (1 of 14)' in line
+    assert 'noto' not in line
 
 
 def test_a_system_font_that_has_the_glyphs_is_taken(font_folder, monkeypatch):

@@ -13,6 +13,9 @@ from matplotlib.font_manager import FontProperties
 
 from utils.fonts import find_font
 from utils.paths import writing
+from utils.terminal import printable
+
+LONGEST_SHOWN = 80  # characters of a class name
 
 
 def new_figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 6)) -> tuple[Figure, np.ndarray]:
@@ -40,5 +43,9 @@ def font_for(names: Iterable[str]) -> FontProperties:
 
 
 def name_list(names: dict[int, str] | Iterable[str]) -> list[str]:
-    """Class names as a list, from a list or from a dictionary by class number."""
-    return [str(n) for n in (names.values() if isinstance(names, dict) else names)]
+    """Class names as a list, from a list or from a dictionary by class number, fit for matplotlib.
+
+    It takes what stands between dollar signs for a formula, and can't draw half characters.
+    """
+    listed = names.values() if isinstance(names, dict) else names
+    return [printable(name, LONGEST_SHOWN).replace('$', r'\$') for name in listed]

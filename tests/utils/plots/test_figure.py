@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from utils.annotate import save_one_box
-from utils.plots import feature_visualization, plot_images
+from utils.plots import feature_visualization, plot_confusion_matrix, plot_images, plot_pr_curve
 from utils.plots.figure import new_figure, save_figure
 
 WRITERS = {
@@ -24,3 +25,11 @@ def test_a_full_disk_is_an_error_that_names_the_picture(tmp_path, monkeypatch, n
     with pytest.raises(OSError, match='No space left') as caught:
         WRITERS[name](tmp_path)
     assert caught.value.filename == str(tmp_path / name)
+
+
+@pytest.mark.parametrize('name', ['\ud83d', '$\\frac$', 'a\nb\x1b[2J', 'x' * 500])
+def test_any_class_name_can_be_drawn(tmp_path, name):
+    plot_confusion_matrix(np.eye(3), tmp_path, [name, 'cat'])
+    plot_pr_curve(np.linspace(0, 1, 5), np.ones((2, 5)), np.ones((2, 1)), tmp_path / 'pr.png', [name, 'cat'])
+    for file in ('confusion_matrix.png', 'pr.png'):
+        assert cv2.imread(str(tmp_path / file)).std() > 5
