@@ -66,7 +66,7 @@ class Ours:
 
     def network(self, model: Any) -> Callable[[np.ndarray], np.ndarray]:
         """The folded model as one call, pictures (b, 3, h, w) -> rows (b, rows, 5 + nc)."""
-        from models.backend import NetworkRunner
+        from models.network import NetworkRunner
 
         run = NetworkRunner(model.eval().fuse(), self.torch.device(self.device), frozen=True)
         return run if self.device == 'cpu' else lambda x: run(self.tensor(x)).cpu().numpy()

@@ -16,17 +16,17 @@ smaller (letterbox's `auto`) unless `backend.imgsz` says that the file has a siz
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.network import NetworkRunner, is_frozen
 from models.runners import DnnRunner, OnnxRunner, OpenVinoRunner, Runner
 from utils.downloads import attempt_download
 from utils.errors import UsageError, WeightsError
-from utils.imgsz import check_img_size, grid_size, image_sides
+from utils.imgsz import check_img_size, image_sides
 from utils.log import LOGGER
 from utils.nms import class_numbers, non_max_suppression
 from utils.values import items, number, text, whole_number
@@ -44,63 +44,6 @@ FOREIGN = {
     '_web_model': 'TensorFlow.js', '_paddle_model': 'PaddlePaddle',
 }  # fmt: skip
 KNOWN = 'give a checkpoint (.safetensors, .pt), an .onnx file, or an OpenVINO folder or .xml; export.py writes those'
-
-
-class NetworkRunner:
-    """A network of ours, run by OneFlow; on a CPU, where its weights won't change, by onnxruntime.
-
-    Args:
-        model: a `Model` or `Ensemble`, in evaluation mode.
-        frozen: its weights won't change any more.
-        maps: `with_maps` will be asked for.
-    """
-
-    kind, batch, imgsz = 'oneflow', None, None
-
-    def __init__(
-        self, model: Any, device: torch.device, fp16: bool = False, frozen: bool = False, maps: bool = False
-    ) -> None:
-        from models.cpu.inference import compile_model
-
-        self.model, self.path, self.fp16 = model.half() if fp16 else model, 'model', fp16
-        self.names, self.stride = list(model.names), grid_size(model)
-        self.fast = compile_model(model, maps) if frozen and device.type == 'cpu' else None
-        self.lock = threading.Lock()  # a network runs for one thread at a time: OneFlow promises nothing else
-
-    def __call__(self, x: Array, augment: bool = False, visualize: Observer | None = None) -> Array:
-        import oneflow as torch
-
-        from models.tta import augmented
-
-        on_cpu = isinstance(x, np.ndarray)
-        if on_cpu and self.fast and augment:
-            return augmented(x, self.fast, self.model.largest_stride, self.model.detect.nl)
-        if on_cpu and self.fast and not visualize:
-            return self.fast(x)
-        with torch.no_grad(), self.lock:
-            rows = self.model(self._input(x), augment=augment, visualize=visualize)[0]
-            return rows.numpy() if on_cpu else rows.float()
-
-    def with_maps(self, x: Array) -> tuple[Array, list[torch.Tensor]]:
-        """What a call gives, and Detect's raw maps, (b, anchors, ny, nx, 5 + nc) a level, for the loss."""
-        import oneflow as torch
-
-        on_cpu = isinstance(x, np.ndarray)
-        if on_cpu and self.fast:
-            rows, *maps = self.fast.session.run(None, {self.fast.input: x})
-            return rows, [torch.from_numpy(_by_anchor(raw, self.model.detect.na)) for raw in maps]
-        with torch.no_grad(), self.lock:
-            rows, maps = self.model(self._input(x))
-            return (rows.numpy() if on_cpu else rows.float()), maps
-
-    def _input(self, x: Array) -> torch.Tensor:
-        """Images as a float tensor in the weights' precision, where they are."""
-        import oneflow as torch
-
-        if isinstance(x, np.ndarray):
-            return torch.from_numpy(np.ascontiguousarray(x))
-        dtype = torch.float16 if self.fp16 else torch.float32
-        return x if x.dtype == dtype else x.to(dtype)
 
 
 class Backend:
@@ -229,9 +172,12 @@ class Backend:
 
     def fuse(self) -> Backend:
         """Batch norms folded into the convolutions, as `load_backend` does by default."""
-        if all(member.kind != 'oneflow' or _is_frozen(member.model) for member in self.members):
+        if all(member.kind != 'oneflow' or is_frozen(member.model) for member in self.members):
             return self
-        members = [NetworkRunner(m.model.fuse(), self.device, self.fp16, frozen=True) for m in self.members]
+        members = [
+            NetworkRunner(m.model.fuse(), self.device, self.fp16, frozen=True) if m.kind == 'oneflow' else m
+            for m in self.members
+        ]
         return self._like(members, self.device, self.fp16)
 
     def parameters(self) -> Iterator[torch.Tensor]:
@@ -242,8 +188,7 @@ class Backend:
     def __reduce__(self) -> tuple:
         """To pickle or copy: a checkpoint's network goes along as it is, an exported file is opened anew."""
         parts = [
-            (m.model, _is_frozen(m.model), m.path) if m.kind == 'oneflow' else (None, True, m.file)
-            for m in self.members
+            (m.model, is_frozen(m.model), m.path) if m.kind == 'oneflow' else (None, True, m.file) for m in self.members
         ]
         return _reopened, (parts, text('device', self.device), self.fp16, self.kind == 'dnn', self.names)
 
@@ -254,9 +199,9 @@ class Backend:
             keeps = 'an exported file stays on its device and keeps its precision'
             raise UsageError(f'{self.members[0].path}: {keeps}', 'name the device when loading')
         models = [member.model.to(device) if fp16 else member.model.float().to(device) for member in self.members]
-        return self._like([NetworkRunner(m, device, fp16, _is_frozen(m)) for m in models], device, fp16)
+        return self._like([NetworkRunner(m, device, fp16, is_frozen(m)) for m in models], device, fp16)
 
-    def _like(self, members: Sequence[NetworkRunner], device: torch.device, fp16: bool) -> Backend:
+    def _like(self, members: Sequence[NetworkRunner | Runner], device: torch.device, fp16: bool) -> Backend:
         """The members, otherwise changed, under the names that hold now."""
         for new, old in zip(members, self.members):
             new.path = old.path
@@ -355,11 +300,6 @@ def _reopened(
     return backend
 
 
-def _is_frozen(network: Any) -> bool:
-    """Whether nothing will train it any more, see `Model.fuse`."""
-    return not any(parameter.requires_grad for parameter in network.parameters())
-
-
 def _open(
     file: str | Path, device: torch.device, dnn: bool, fp16: bool = False, fuse: bool = True
 ) -> NetworkRunner | Runner:
@@ -428,12 +368,6 @@ def _check_ensemble(members: Sequence[NetworkRunner | Runner]) -> None:
         if member.names != members[0].names:
             counts = f'{len(member.names)} classes {member.names[:3]}..., the first {len(members[0].names)}'
             raise WeightsError(f'Ensemble: {member.path} has {counts}', 'join only models of one data set')
-
-
-def _by_anchor(raw: np.ndarray, anchors: int) -> np.ndarray:
-    """A raw map (b, anchors * (5 + nc), ny, nx) as Detect gives it: (b, anchors, ny, nx, 5 + nc)."""
-    b, channels, ny, nx = raw.shape
-    return np.ascontiguousarray(raw.reshape(b, anchors, channels // anchors, ny, nx).transpose(0, 1, 3, 4, 2))
 
 
 def _choose(

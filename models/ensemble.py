@@ -34,6 +34,12 @@ class Ensemble(nn.ModuleList):
         """Pictures (b, 3, h, w) -> (boxes (b, rows of all models, 5 + nc), None); arguments as for `Model`."""
         return torch.cat([model(x, augment, profile, visualize)[0] for model in self], 1), None
 
+    def fuse(self) -> Ensemble:
+        """See `Model.fuse`."""
+        for model in self:
+            model.fuse()
+        return self
+
     @property
     def names(self) -> list[str]:
         return self[0].names

@@ -24,6 +24,7 @@ from PIL import Image
 from models import autoshape
 from models.autoshape import AutoShape, read_picture
 from models.backend import load_backend
+from models.ensemble import Ensemble
 from models.graph.build import build_onnx
 from tests.models.exports import CONF, NAMES, claimed_png, pictures, plain_rows, save_small, small_model
 from utils.boxes import scale_coords
@@ -226,6 +227,10 @@ def test_methods_of_a_module(exports, rgb, messages):
     assert network.model[0].bn is None
     model.warmup()
     np.testing.assert_allclose(model(rgb, size=96).xyxy[0].numpy(), wanted, atol=1e-2)
+    both = AutoShape(load_backend([exports['checkpoint'], exports['dynamic']], 'cpu', fuse=False)).fuse()
+    assert not next(both.parameters()).requires_grad
+    together = AutoShape(Ensemble([small_model(), small_model()])).fuse()
+    assert not any(parameter.requires_grad for parameter in together.parameters())
     exported = AutoShape(load_backend(exports['dynamic'], 'cpu')).half().float().fuse()
     assert list(exported.parameters()) == []
     with pytest.raises(UsageError, match='this model only detects'):
