@@ -8,6 +8,9 @@ import oneflow as torch
 from oneflow import nn
 from oneflow.nn import functional as F
 
+from models.limits import reserve
+from models.ops import Linear
+
 
 class MultiheadAttention(nn.Module):
     """Scaled dot-product attention in parallel heads (Vaswani et al., https://arxiv.org/abs/1706.03762).
@@ -27,9 +30,10 @@ class MultiheadAttention(nn.Module):
         if embed_dim % num_heads:
             raise ValueError(f'{num_heads} heads do not share {embed_dim} channels evenly')
         self.num_heads = num_heads
+        reserve(3 * embed_dim, embed_dim + 1)
         self.in_proj_weight = nn.Parameter(torch.zeros(3 * embed_dim, embed_dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.out_proj = Linear(embed_dim, embed_dim)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -53,12 +57,12 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, c: int, num_heads: int) -> None:
         super().__init__()
-        self.q = nn.Linear(c, c, bias=False)
-        self.k = nn.Linear(c, c, bias=False)
-        self.v = nn.Linear(c, c, bias=False)
+        self.q = Linear(c, c, bias=False)
+        self.k = Linear(c, c, bias=False)
+        self.v = Linear(c, c, bias=False)
         self.ma = MultiheadAttention(c, num_heads)
-        self.fc1 = nn.Linear(c, c, bias=False)
-        self.fc2 = nn.Linear(c, c, bias=False)
+        self.fc1 = Linear(c, c, bias=False)
+        self.fc2 = Linear(c, c, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(length, batch, channels) -> the same."""

@@ -14,7 +14,8 @@ import oneflow as torch
 from oneflow import nn
 
 from models.attention import TransformerLayer
-from models.ops import BatchNorm2d, Conv2d, MaxPool2d, SiLU
+from models.limits import reserve
+from models.ops import BatchNorm2d, Conv2d, ConvTranspose2d, Linear, MaxPool2d, SiLU
 
 Ints = int | Sequence[int]
 
@@ -63,7 +64,7 @@ class DWConv(Conv):
         super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), act=act)
 
 
-class DWConvTranspose2d(nn.ConvTranspose2d):
+class DWConvTranspose2d(ConvTranspose2d):
     """A transposed convolution in as many groups as divide both channel counts; `p1`, `p2`: padding in and out."""
 
     def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, p1: int = 0, p2: int = 0) -> None:
@@ -190,7 +191,7 @@ class TransformerBlock(nn.Module):
     def __init__(self, c1: int, c2: int, num_heads: int, num_layers: int) -> None:
         super().__init__()
         self.conv = Conv(c1, c2) if c1 != c2 else None
-        self.linear = nn.Linear(c2, c2)
+        self.linear = Linear(c2, c2)
         self.tr = nn.Sequential(*(TransformerLayer(c2, num_heads) for _ in range(num_layers)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -332,6 +333,7 @@ class Sum(nn.Module):
         super().__init__()
         self.weight = weight
         if weight:
+            reserve(n)
             self.w = nn.Parameter(-torch.arange(1, n, dtype=torch.float32) / 2)
 
     def forward(self, x: list[torch.Tensor]) -> torch.Tensor:

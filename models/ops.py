@@ -7,10 +7,14 @@ is its parent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import oneflow as torch
 from oneflow import nn
+
+from models.limits import reserve
+
+Ints = int | Sequence[int]
 
 
 class SiLU(nn.SiLU):
@@ -25,6 +29,21 @@ class Conv2d(nn.Conv2d):
 
     The bias takes its four dimensions: OneFlow adds a (1, c, 1, 1) tensor about ten times faster than a (1, c, 1).
     """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        dilation: Ints = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        check_window(kernel_size, stride, padding)
+        reserve(out_channels, in_channels // groups, *_pair(kernel_size))
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
 
     @property
     def pointwise(self) -> bool:
@@ -74,6 +93,10 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     OneFlow's batch norm takes no float16: `.half()` leaves this layer's numbers in float32, and it computes in that.
     """
+
+    def __init__(self, num_features: int, *settings: float, **more: float) -> None:
+        reserve(4, num_features)
+        super().__init__(num_features, *settings, **more)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor]) -> nn.Module:
         return super()._apply(lambda tensor: without_half(fn, tensor))
@@ -145,8 +168,49 @@ def _channel_affine(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -
     return torch._C.normalization(x, zeros, ones, scale, shift, axis=1, epsilon=0.0, momentum=0.0, is_training=False)
 
 
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """OneFlow's own, with its size checked before it is made."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Ints,
+        stride: Ints = 1,
+        padding: Ints = 0,
+        output_padding: Ints = 0,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        check_window(kernel_size, stride, padding)
+        if not all(0 <= more < by for more, by in zip(_pair(output_padding), _pair(stride))):
+            raise ValueError('the output padding is no less than the stride')
+        reserve(in_channels, out_channels // groups, *_pair(kernel_size))
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, output_padding, groups, bias)
+
+
+class Linear(nn.Linear):
+    """OneFlow's own, with its size checked before it is made."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        reserve(out_features, in_features)
+        super().__init__(in_features, out_features, bias)
+
+
+class AvgPool2d(nn.AvgPool2d):
+    """The mean over a window."""
+
+    def __init__(self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, *settings: bool) -> None:
+        check_window(kernel_size, stride, padding, pooling=True)
+        super().__init__(kernel_size, stride, padding, *settings)
+
+
 class MaxPool2d(nn.MaxPool2d):
     """The maximum over a window. On a CPU a large one is taken along rows, then along columns."""
+
+    def __init__(self, kernel_size: Ints, stride: Ints | None = None, padding: Ints = 0, *settings: Ints) -> None:
+        check_window(kernel_size, stride, padding, pooling=True)
+        super().__init__(kernel_size, stride, padding, *settings)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.is_cuda or self.return_indices or self.ceil_mode or min(self.kernel_size) < 5:
@@ -173,3 +237,21 @@ class Upsample(nn.Upsample):
         row = x.reshape(b, c, h, w, 1)
         row = torch.cat([row, row], 4).view(b, c, h, 2 * w)
         return torch.cat([row, row], 3).view(b, c, 2 * h, 2 * w)
+
+
+def check_window(kernel: Ints, stride: Ints | None, padding: Ints, pooling: bool = False) -> None:
+    """Refuse a window that OneFlow would divide by zero over, or read outside of the map for.
+
+    Raises:
+        ValueError: kernel or stride are not from 1, padding is not from 0, or for pooling more than half of the kernel.
+    """
+    sides, steps, edges = _pair(kernel), _pair(kernel if stride is None else stride), _pair(padding)
+    whole = all(isinstance(n, int) and len(ns) == 2 for ns in (sides, steps, edges) for n in ns)
+    if not whole or min(*sides, *steps) < 1 or min(edges) < 0:
+        raise ValueError(f'a window of {kernel} with stride {stride} and padding {padding}')
+    if pooling and any(edge > side // 2 for side, edge in zip(sides, edges)):
+        raise ValueError(f'padding {padding} is more than half of the kernel {kernel}')
+
+
+def _pair(value: Ints) -> Sequence[int]:
+    return value if isinstance(value, (tuple, list)) else (value, value)

@@ -11,7 +11,7 @@ from typing import Any
 
 from oneflow import nn
 
-from models import common, ops
+from models import common, limits, ops
 from models.head import Detect
 from utils.errors import ConfigError
 from utils.imgsz import make_divisible
@@ -47,9 +47,9 @@ LAYERS: dict[str, type[nn.Module]] = {
     'Detect': Detect,
     'nn.Upsample': ops.Upsample,
     'nn.MaxPool2d': ops.MaxPool2d,
-    'nn.AvgPool2d': nn.AvgPool2d,
+    'nn.AvgPool2d': ops.AvgPool2d,
     'nn.ZeroPad2d': nn.ZeroPad2d,
-    'nn.ConvTranspose2d': nn.ConvTranspose2d,
+    'nn.ConvTranspose2d': ops.ConvTranspose2d,
     'nn.BatchNorm2d': ops.BatchNorm2d,
     'nn.Identity': nn.Identity,
     'nn.Dropout': nn.Dropout,
@@ -120,17 +120,36 @@ def _check_keys(config: dict[str, Any], file: str) -> None:
     for key in ('nc', 'depth_multiple', 'width_multiple', 'anchors', 'backbone', 'head'):
         if key not in config:
             raise ConfigError(f'{file}: has no "{key}"', 'see models/yolov5s.yaml for a complete one')
-    for key, kinds in (('nc', int), ('depth_multiple', (int, float)), ('width_multiple', (int, float))):
-        if isinstance(config[key], bool) or not isinstance(config[key], kinds) or config[key] <= 0:
-            raise ConfigError(f'{file}: {key} is {quoted(config[key])}', 'it must be a positive number')
-    anchors = config['anchors']
-    levels = anchors if isinstance(anchors, list) else [[0, 0] * anchors] if isinstance(anchors, int) else None
-    sizes = {len(level) if isinstance(level, list) else 0 for level in levels or [0]}
-    if len(sizes) != 1 or not all(size and size % 2 == 0 for size in sizes):
+    most = {'nc': limits.MAX_CLASSES, 'ch': limits.MAX_IMAGE_CHANNELS, 'depth_multiple': 1000, 'width_multiple': 1000}
+    for key, limit in most.items():
+        kinds = int if key in ('nc', 'ch') else (int, float)
+        if isinstance(config[key], bool) or not isinstance(config[key], kinds) or not 0 < config[key] <= limit:
+            raise ConfigError(
+                f'{file}: {key} is {quoted(config[key])}', f'it must be a positive number, {limit:,} at most'
+            )
+    for key in ('backbone', 'head'):
+        if not isinstance(config[key], list):
+            raise ConfigError(f'{file}: {key} is {quoted(config[key])}', 'it must be a list of rows')
+    if not _are_anchors(config['anchors']):
         raise ConfigError(
-            f'{file}: anchors are {quoted(anchors)}',
+            f'{file}: anchors are {quoted(config["anchors"])}',
             'give how many a level has, or per level as many pairs w, h in a list',
         )
+
+
+def _are_anchors(anchors: Any) -> bool:
+    """Whether this is how many anchors a level has, or for each level a list w, h, w, h, ... of one length."""
+    if isinstance(anchors, int):
+        return 0 < anchors <= limits.MAX_ANCHORS
+    if not isinstance(anchors, list) or not 0 < len(anchors) <= limits.MAX_ANCHORS:
+        return False
+    sizes = {len(level) if isinstance(level, list) else 0 for level in anchors}
+    fine = len(sizes) == 1 and all(0 < size <= 2 * limits.MAX_ANCHORS and size % 2 == 0 for size in sizes)
+    return fine and all(_is_number(value, 1e9) for level in anchors for value in level)
+
+
+def _is_number(value: Any, most: float = limits.MAX_ARGUMENT) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -most <= value <= most
 
 
 def parse_model(d: dict[str, Any], ch: list[int], file: str = 'model description') -> tuple[nn.Sequential, list[int]]:
@@ -149,8 +168,8 @@ def parse_model(d: dict[str, Any], ch: list[int], file: str = 'model description
         ConfigError: a row is wrong; the message names it.
     """
     incoming, channels, layers, save = ch[-1], [], [], []
-    for index, raw in enumerate([*d['backbone'], *d['head']]):
-        row = _check_row(file, index, raw)
+    for row in _rows(d, file):
+        index = row.index
         widths = [incoming if index == 0 else channels[source] for source in row.sources]
         args, repeats = _resolve(row, d, widths)
         layer = _build(row, args, repeats)
@@ -161,6 +180,21 @@ def parse_model(d: dict[str, Any], ch: list[int], file: str = 'model description
         channels.append(_channels_out(row.name, args, widths))
         save.extend(source % index for source in row.sources if source != -1)
     return nn.Sequential(*layers), sorted(save)
+
+
+def _rows(d: dict[str, Any], file: str) -> list[Row]:
+    """The rows of a description, checked one by one and in number."""
+    raw = [*d['backbone'], *d['head']]
+    rows = [_check_row(file, index, row) for index, row in enumerate(raw[: limits.MAX_ROWS])]
+    if not rows or len(raw) > len(rows):
+        raise ConfigError(f'{file}: has {len(raw)} rows', f'write 1 to {limits.MAX_ROWS}')
+    layers = 0
+    for row in rows:
+        layers += row_repeats(row, d)
+        if layers > limits.MAX_LAYERS:
+            mend = 'lower its repeats or depth_multiple'
+            raise row.error(f'makes more than {limits.MAX_LAYERS:,} layers with those before', mend)
+    return rows
 
 
 def row_repeats(row: Row, d: dict[str, Any]) -> int:
@@ -177,10 +211,14 @@ def _check_row(file: str, index: int, raw: Any) -> Row:
         near = difflib.get_close_matches(str(row.name), LAYERS, 1)
         hint = f'did you mean {near[0]}?' if near else 'known are ' + ', '.join(LAYERS)
         raise ConfigError(f'{file}: row {index}: no layer is called {quoted(row.name)}', hint)
-    if not isinstance(row.repeats, int) or row.repeats < 1:
+    if not isinstance(row.repeats, int) or not 1 <= row.repeats <= limits.MAX_LAYERS:
         raise row.error(f'repeats are {quoted(row.repeats)}', 'write a whole number from 1')
     if not isinstance(row.args, list):
         raise row.error(f'arguments are {quoted(row.args)}', 'write a list')
+    if not _are_arguments(row.args):
+        raise row.error(
+            f'arguments are {quoted(row.args)}', f'they can be words, lists, and numbers up to {limits.MAX_ARGUMENT:,}'
+        )
     first, last = -max(index, 1), max(index - 1, -1)
     for source in row.sources:
         if not isinstance(source, int) or not first <= source <= last:
@@ -188,6 +226,15 @@ def _check_row(file: str, index: int, raw: Any) -> Row:
     if isinstance(row.source, list) and row.name not in JOINING:
         raise row.error('takes several inputs', f'only {", ".join(sorted(JOINING))} do')
     return row
+
+
+def _are_arguments(args: list[Any], depth: int = 3) -> bool:
+    """Whether these are words, numbers of a sane size, and lists of those: nothing that could take long."""
+    return len(args) <= limits.MAX_ANCHORS and all(
+        _are_arguments(arg, depth - 1) if isinstance(arg, list) and depth else
+        _is_number(arg) or isinstance(arg, (str, bool, type(None)))
+        for arg in args
+    )  # fmt: skip
 
 
 def _resolve(row: Row, d: dict[str, Any], widths: Sequence[int]) -> tuple[list[Any], int]:
@@ -199,6 +246,8 @@ def _resolve(row: Row, d: dict[str, Any], widths: Sequence[int]) -> tuple[list[A
             raise row.error('has no number of output channels', 'make it the first argument')
         if args[0] != _outputs(d):
             args[0] = make_divisible(args[0] * d['width_multiple'], 8)
+        if not 0 < args[0] <= limits.MAX_ARGUMENT:
+            raise row.error(f'has {args[0]:,} output channels', f'1 to {limits.MAX_ARGUMENT:,} can be built')
         args = [widths[0], *args]
         if row.name in REPEATING:
             args.insert(2, repeats)
@@ -243,6 +292,8 @@ def _build(row: Row, args: list[Any], repeats: int) -> nn.Module:
     cls = LAYERS[row.name]
     try:
         return nn.Sequential(*(cls(*args) for _ in range(repeats))) if repeats > 1 else cls(*args)
+    except limits.TooLarge as problem:
+        raise row.error(str(problem), 'lower nc, width_multiple, depth_multiple or its arguments') from problem
     except (TypeError, ValueError, AssertionError, ArithmeticError, IndexError, RuntimeError) as problem:
         raise row.error(
             f'can not be built with {quoted(row.args)} ({printable(problem, 200)})', 'check its arguments'

@@ -22,6 +22,7 @@ from oneflow import nn
 
 from models.cpu import engine as cpu_engine
 from models.head import Detect
+from models.limits import TooLarge, Watch, parameters_within
 from models.parse import parse_model, read_config
 from models.profiling import LayerTimer, profile
 from models.summary import layer_table, model_info
@@ -31,6 +32,7 @@ from utils.device import select_device
 from utils.errors import ConfigError, run_main
 from utils.options import option, parse_options
 from utils.paths import MODEL_DIRS
+from utils.terminal import printable
 
 Observer = Callable[[torch.Tensor, str, int], object]
 
@@ -64,7 +66,8 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.yaml, self.yaml_file = read_config(cfg, ch, nc, anchors)
-        self.model, self.save = parse_model(self.yaml, [self.yaml['ch']], self.yaml_file or 'model description')
+        with parameters_within():
+            self.model, self.save = parse_model(self.yaml, [self.yaml['ch']], self.yaml_file or 'model description')
         self.names = [str(i) for i in range(self.yaml['nc'])]
         initialize_weights(self)
         strides, self.largest_stride = self._measure_strides()
@@ -107,13 +110,15 @@ class Model(nn.Module):
                 return maps
         return self._forward_once(x, LayerTimer() if profile else None, visualize)
 
-    def _forward_once(self, x: torch.Tensor, timer: LayerTimer | None = None, visualize: Observer | None = None):
+    def _forward_once(
+        self, x: torch.Tensor, runner: LayerTimer | Watch | None = None, visualize: Observer | None = None
+    ):
         kept = {}
         for layer in self.model:
             if layer.f != -1:
                 sources = [x if source == -1 else kept[source % layer.i] for source in _as_list(layer.f)]
                 x = sources if isinstance(layer.f, list) else sources[0]
-            x = timer.run(layer, x, last=layer is self.detect) if timer else layer(x)
+            x = runner.run(layer, x, last=layer is self.detect) if runner else layer(x)
             if layer.i in self.save:
                 kept[layer.i] = x
             if visualize:
@@ -149,14 +154,17 @@ class Model(nn.Module):
         self.detect.train()  # raw maps: decoding needs the strides
         try:
             with torch.no_grad():
-                maps = self._forward_once(torch.zeros(1, self.yaml['ch'], size, size), visualize=observe)
+                maps = self._forward_once(torch.zeros(1, self.yaml['ch'], size, size), Watch(), observe)
             heights = [level.shape[2] for level in maps] if isinstance(self.detect, Detect) else []
         except Exception as problem:
             layer = self.model[len(done)]
-            reason = str(problem).strip().splitlines()[-1] if str(problem).strip() else type(problem).__name__
+            row = f'{self.yaml_file or "model description"}: row {layer.i} ({layer.type.rsplit(".", 1)[-1]})'
+            if isinstance(problem, TooLarge):
+                mend = 'lower its channels, kernel, scale or padding, or those before it'
+                raise ConfigError(f'{row}: {problem} for an image of {size} x {size}', mend) from problem
+            reason = (str(problem).strip().splitlines() or [type(problem).__name__])[-1]
             raise ConfigError(
-                f'{self.yaml_file or "model description"}: row {layer.i} ({layer.type.rsplit(".", 1)[-1]}) does not '
-                f'fit what comes in from {layer.f} ({reason})',
+                f'{row} does not fit what comes in from {layer.f} ({printable(reason, 200)})',
                 'check its sources and the strides before it',
             ) from problem
         self.train()

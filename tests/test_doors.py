@@ -17,6 +17,7 @@ LEAVES = {
     'utils.paths',
     'utils.log',
     'utils.cpu',
+    'utils.memory',
     'utils.shared_arrays',
     'utils.terminal',
     'utils.text',

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,7 @@ from utils.log import LOGGER
 from utils.paths import atomic_write
 from utils.pt_model import checkpoint_parts
 from utils.pt_reader import read_pt
+from utils.terminal import printable, shortened
 from utils.trees import join_tree, split_tree
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
     from models.yolo import Model
 
 FORMAT, VERSION = 'yolov5-oneflow', '1'
-MAX_HEADER = 32 << 20  # characters; an honest one has under 1 MB, unless the options of a run are huge
+MAX_HEADER = 32 << 20  # bytes; an honest one has under 1 MB, unless the options of a run are huge
+MAX_COUNT = 1 << 53  # epochs, updates: what a float holds exactly
+_SURROGATE = re.compile('[\ud800-\udfff]')
 _DAMAGED = 'the file is damaged: take another copy, for example weights/best beside weights/last'
 
 
@@ -115,8 +119,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise WeightsError(f'{path}: no such weights file', 'check the path') from None
     except OSError as problem:
         raise WeightsError(f'{path}: cannot be read ({problem.strerror})', 'weights are one file') from None
+    except ValueError:
+        raise WeightsError(f'{path}: no name that a file can have', 'check the path') from None
     # safetensors first: the length it begins with may happen to read like a zip's or a pickle's first bytes.
     if start[8:9] == b'{':
+        if int.from_bytes(start[:8], 'little') > MAX_HEADER:
+            raise WeightsError(f'{path}: its header is larger than {MAX_HEADER >> 20} MB, or damaged; refused')
         parts = _read_safetensors(path)
     elif start[:2] == b'PK' or start[:1] == b'\x80':
         parts = checkpoint_parts(read_pt(path), path)
@@ -155,10 +163,11 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         raise
     except (safetensors.SafetensorError, ValueError, TypeError, AttributeError, KeyError, OSError) as problem:
         # TypeError and AttributeError: element types that numpy does not have.
-        raise WeightsError(f'{path}: not readable ({str(problem)[:150]})', _DAMAGED) from problem
+        raise WeightsError(f'{path}: not readable ({printable(problem, 150)})', _DAMAGED) from problem
     unknown = sorted(set(tree) ^ set(_TYPES)) if isinstance(tree, dict) else ['header']
     if unknown:
-        raise WeightsError(f'{path}: its header lacks or does not know {", ".join(unknown)[:100]}', _DAMAGED)
+        names = printable(', '.join(unknown), 100)
+        raise WeightsError(f'{path}: its header lacks or does not know {names}', _DAMAGED)
     return tree
 
 
@@ -169,8 +178,6 @@ def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
     if version != VERSION:
         mend = 'update the project' if version.isdecimal() and int(version[:9]) > int(VERSION) else _DAMAGED
         raise WeightsError(f'{path}: format version {version[:20]!r}; this code reads version {VERSION}', mend)
-    if len(metadata.get('header', '')) > MAX_HEADER:
-        raise WeightsError(f'{path}: its header is larger than {MAX_HEADER >> 20} MB; refused')
 
 
 def _checksum(header: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -201,7 +208,7 @@ def _normalised(ckpt: Checkpoint) -> Checkpoint:
         ckpt,
         state=float32(ckpt.state),
         ema=None if ckpt.ema is None else float32(ckpt.ema),
-        names=[str(name) for name in ckpt.names],
+        names=[_SURROGATE.sub('\ufffd', str(name)) for name in ckpt.names],
         stride=[float(s) for s in ckpt.stride],
         anchors=np.asarray(ckpt.anchors, np.float32),
         best_fitness=None if ckpt.best_fitness is None else float(ckpt.best_fitness),
@@ -220,8 +227,11 @@ def _validate(ckpt: Checkpoint) -> None:
         'config': type(nc) is int
         and nc > 0
         and all(isinstance(ckpt.config.get(k), list) for k in ('backbone', 'head')),
-        'names': len(ckpt.names) == nc and all(isinstance(name, str) for name in ckpt.names),
-        'stride': all(type(s) in (int, float) and s > 0 for s in ckpt.stride),
+        'names': len(ckpt.names) == nc and all(map(_is_text, ckpt.names)),
+        'stride': all(type(s) in (int, float) and 0 < s < MAX_COUNT for s in ckpt.stride),
+        'epoch': -1 <= ckpt.epoch < MAX_COUNT,
+        'ema_updates': 0 <= ckpt.ema_updates < MAX_COUNT,
+        'best_fitness': type(ckpt.best_fitness) is not int or abs(ckpt.best_fitness) < MAX_COUNT,
         'anchors': ckpt.anchors.ndim == 3 and ckpt.anchors.shape[0] == nl and ckpt.anchors.shape[2] == 2,
         'state': bool(ckpt.state) and _are_arrays(ckpt.state),
         'ema': ckpt.ema is None or (_are_arrays(ckpt.ema) and ckpt.ema.keys() == ckpt.state.keys()),
@@ -229,6 +239,11 @@ def _validate(ckpt: Checkpoint) -> None:
     wrong = [name for name, fine in checks.items() if not fine]
     if wrong:
         raise WeightsError(f'{where}: malformed {", ".join(wrong)}', _DAMAGED)
+
+
+def _is_text(name: object) -> bool:
+    """Whether this is text that can be written to a file: half of a surrogate pair can't."""
+    return isinstance(name, str) and not _SURROGATE.search(name)
 
 
 def _are_arrays(state: dict) -> bool:
@@ -247,17 +262,23 @@ def build_model(ckpt: Checkpoint, device: Any = None, fuse: bool = False) -> Mod
     Raises:
         WeightsError: the state does not fit the model that the description builds.
     """
+    from models.limits import parameters_within
     from models.yolo import Model  # brings OneFlow: reading and printing files does without
     from utils.device import select_device
 
     where = ckpt.path or 'checkpoint'
+    held = sum(array.size for array in ckpt.state.values())
     try:
-        model = Model(copy.deepcopy(ckpt.config), ch=ckpt.config.get('ch', 3))
+        # Not to the number: where little is wrong, `load_state` can say what.
+        with parameters_within(2 * held + (1 << 24), f'the {held:,} numbers that the file holds'):
+            model = Model(copy.deepcopy(ckpt.config), ch=ckpt.config.get('ch', 3))
     except UserError as problem:
         raise WeightsError(f'{where}: its model description is wrong: {problem.message}', problem.mend) from problem
     load_state(model, ckpt.ema or ckpt.state, where)
-    if [float(s) for s in model.stride] != ckpt.stride:
-        raise WeightsError(f'{where}: says strides {ckpt.stride}, its description makes {model.stride}', _DAMAGED)
+    strides = [float(s) for s in model.stride]
+    if strides != ckpt.stride:
+        says = shortened(str(ckpt.stride), 100)
+        raise WeightsError(f'{where}: says strides {says}, its description makes {strides}', _DAMAGED)
     model.names, model.hyp, model.yaml_file = list(ckpt.names), ckpt.hyp, ckpt.config_name
     model = model.to(select_device(device)) if device is not None else model
     model = model.float().eval()
@@ -346,7 +367,7 @@ def intersect_dicts(da: Mapping[str, Any], db: Mapping[str, Any], exclude: Itera
 
 
 def _some(items: list[str], count: int = 4) -> str:
-    return ', '.join(items[:count]) + (', ...' if len(items) > count else '')
+    return printable(', '.join(items[:count]), 400) + (', ...' if len(items) > count else '')
 
 
 # The command -------------------------------------------------------------------------------------

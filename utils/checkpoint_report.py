@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from utils.terminal import printable
 from utils.trees import split_tree
 
 if TYPE_CHECKING:
     from utils.checkpoint import Checkpoint
+
+# Characters of a line and of a name: names and values may come from anywhere and be of any length.
+LONGEST_LINE, LONGEST_NAME = 20_000, 100
 
 
 def describe(ckpt: Checkpoint, tensors: bool = False) -> str:
@@ -22,7 +26,7 @@ def describe(ckpt: Checkpoint, tensors: bool = False) -> str:
         'epoch': 'finished (nothing to resume)' if ckpt.epoch < 0 else ckpt.epoch,
         'best fitness': ckpt.best_fitness,
         'date': ckpt.date or None,
-        'classes': f'{len(ckpt.names)}: {", ".join(ckpt.names)}',
+        'classes': f'{len(ckpt.names)}: {", ".join(printable(name, LONGEST_NAME) for name in ckpt.names)}',
         'model': f'{ckpt.config_name or "description"}: {rows} rows, {multiples}',
         'strides': ', '.join(f'{s:g}' for s in ckpt.stride),
         'anchors': '  '.join(' '.join(f'{w:g},{h:g}' for w, h in np.round(level * s, 2).tolist())
@@ -35,18 +39,13 @@ def describe(ckpt: Checkpoint, tensors: bool = False) -> str:
     }  # fmt: skip
     lines = [f'{name:<14}{value}' for name, value in entries.items() if value is not None]
     if tensors:
-        width = max(map(len, ckpt.state))
+        width = min(max(map(len, ckpt.state)), LONGEST_NAME)
         lines += ['', f'{"tensor":<{width}}  {"type":<8}  {"shape":<18}  {"mean":>11}  {"largest":>11}']
         lines += [_tensor_row(name, a, width) for name, a in ckpt.state.items()]
-    return '\n'.join(map(_printable, lines))
-
-
-def _printable(line: str) -> str:
-    # Names may come from anywhere: none may steer the terminal.
-    return ''.join(char if char.isprintable() else '?' for char in line)
+    return '\n'.join(printable(line, LONGEST_LINE) for line in lines)
 
 
 def _tensor_row(name: str, a: np.ndarray, width: int) -> str:
     mean, largest = (a.mean(dtype=np.float64), np.abs(a).max()) if a.size else (0, 0)
     shape = 'x'.join(map(str, a.shape)) or 'scalar'
-    return f'{name:<{width}}  {a.dtype.name:<8}  {shape:<18}  {mean:>11.4g}  {largest:>11.4g}'
+    return f'{printable(name, LONGEST_NAME):<{width}}  {a.dtype.name:<8}  {shape:<18}  {mean:>11.4g}  {largest:>11.4g}'

@@ -4,6 +4,8 @@ Such a file is a zip holding a pickle (`data.pkl`) and the raw bytes of every te
 A pickle is a program, so a hostile one can run any code in a plain unpickler. This one runs nothing: a name in the
 pickle is looked up in a table of a dozen functions of ours, classes of the network become inert `Bag`s whatever they
 are, and every other name is refused. Sizes are bounded too: what a file makes us allocate is proportional to the file.
+A pickle may put one object in many places, so what is read may be a graph whose tree is endless: walk it with a budget
+(`utils.pt_model`).
 
 Format: https://pytorch.org/docs/stable/notes/serialization.html and the modules `pickle` and `pickletools`.
 """
@@ -27,6 +29,7 @@ import numpy as np
 from utils.errors import WeightsError
 
 MAX_PICKLE = 8 << 20  # bytes; that of yolov5n has 82 kB, a training checkpoint of the largest model under 2 MB
+OBJECT = 128  # bytes that a list, dict, tuple or `Bag` takes, about
 MAX_INFLATION = 20  # the contents may be this many times larger than the file
 MAX_DIMENSIONS = 8
 
@@ -95,7 +98,7 @@ class _Contents:
         if sum(self.sizes.values()) > MAX_INFLATION * file_size + (1 << 16):
             raise WeightsError(f'{path}: claims contents {MAX_INFLATION} times larger than itself; refused')
         # Shared weights and expanded views make more bytes of tensors than there are in the file, but not many more.
-        self.budget = 4 * MAX_INFLATION * file_size + (64 << 20)
+        self.budget = 6 * sum(self.sizes.values()) + (64 << 20)
         pickles = [name for name in self.sizes if re.fullmatch(r'[^/]+/data\.pkl', name)]
         if len(pickles) != 1:
             raise WeightsError(f'{path}: not a file of torch.save (it has no single data.pkl)')
@@ -108,10 +111,24 @@ class _Contents:
         name = self.prefix + 'data.pkl'
         if self.sizes[name] > MAX_PICKLE:
             raise WeightsError(f'{self.path}: its pickle has {self.sizes[name]} bytes, over {MAX_PICKLE}; refused')
-        return self.archive.read(name)
+        return self._read(name)
 
     def _small(self, name: str) -> bytes:
-        return self.archive.read(name) if 0 < self.sizes.get(name, 0) < 64 else b''
+        return self._read(name) if 0 < self.sizes.get(name, 0) < 64 else b''
+
+    def _read(self, name: str) -> bytes:
+        """A file of the archive, of the size that it claims.
+
+        ZipFile.read unpacks the whole stream before it cuts off what is over that size.
+        """
+        size, info = self.sizes[name], self.archive.getinfo(name)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # unpacked in steps of any size
+            raise WeightsError(f'{self.path}: compressed in a way that PyTorch does not use; refused')
+        with self.archive.open(info) as f:
+            data = f.read(size)
+            if len(data) < size:
+                raise zipfile.BadZipFile(f'{name[:40]} is not of the size it claims')
+            return data
 
     def storage(self, kind: str, key: str, count: int) -> np.ndarray:
         """One storage as a flat array of `count` elements; each is read once."""
@@ -121,7 +138,7 @@ class _Contents:
             if self.sizes.get(name, -1) != count * dtype.itemsize:
                 raise WeightsError(f'{self.path}: storage {key[:40]!r} is missing or not of the size it claims')
             self.spend(count * max(dtype.itemsize, 4))
-            self.storages[kind, key] = self._decode(kind, dtype, self.archive.read(name))
+            self.storages[kind, key] = self._decode(kind, dtype, self._read(name))
         values = self.storages[kind, key]
         if len(values) != count:
             raise ValueError(f'storage {key[:40]!r} has two sizes')
@@ -136,7 +153,7 @@ class _Contents:
     def spend(self, size: int) -> None:
         self.budget -= size
         if self.budget < 0:
-            raise WeightsError(f'{self.path}: its tensors claim far more memory than the file has; refused')
+            raise WeightsError(f'{self.path}: its contents claim far more memory than the file has; refused')
 
 
 @dataclass(frozen=True)
@@ -164,6 +181,24 @@ class _Dispatch(dict):
         raise ValueError(f'pickle opcode {code:#04x} is not used by torch.save')
 
 
+# What makes an object of some hundred bytes out of one or a few bytes of the pickle.
+_MAKERS = (
+    *(pickle.MARK, pickle.EMPTY_DICT, pickle.EMPTY_LIST, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+    *(pickle.MEMOIZE, pickle.LONG_BINPUT),
+)
+
+
+def _loader(code: bytes) -> Callable[[_Unpickler], None]:
+    """Python's own function for an opcode, paid for where it makes much of little."""
+    load = pickle._Unpickler.dispatch[code[0]]
+
+    def paid(unpickler: _Unpickler) -> None:
+        unpickler.contents.spend(OBJECT)
+        load(unpickler)
+
+    return paid if code in _MAKERS else load
+
+
 class _Unpickler(pickle._Unpickler):
     """The interpreter of Python's own pickle module with a list of opcodes, and with nothing to call but our table.
 
@@ -172,7 +207,7 @@ class _Unpickler(pickle._Unpickler):
     """
 
     dispatch = _Dispatch(
-        (code[0], pickle._Unpickler.dispatch[code[0]])
+        (code[0], _loader(code))
         for code in (
             *(pickle.PROTO, pickle.STOP, pickle.FRAME, pickle.MARK, pickle.GLOBAL, pickle.STACK_GLOBAL),
             *(pickle.BINPERSID, pickle.REDUCE, pickle.NEWOBJ, pickle.BUILD, pickle.NONE, pickle.NEWTRUE),
@@ -190,13 +225,13 @@ class _Unpickler(pickle._Unpickler):
         self.functions = {
             'torch._utils._rebuild_tensor_v2': self._tensor,
             'torch._utils._rebuild_parameter': lambda data, requires_grad, hooks: data,
-            'torch.Size': tuple,
+            'torch.Size': lambda items=(): tuple(self._paid(items)),
             'torch.device': lambda kind, index=None: kind,
             'collections.OrderedDict': self._ordered_dict,
-            **{f'{module}.set': _set for module in ('__builtin__', 'builtins')},
-            **{f'pathlib.{kind}Path': lambda *parts: '/'.join(parts) for kind in ('Posix', 'Windows', 'Pure', '')},
+            **{f'{module}.set': self._set for module in ('__builtin__', 'builtins')},
+            **{f'pathlib.{kind}Path': self._path for kind in ('Posix', 'Windows', 'Pure', '')},
             # A number that numpy computed, such as best_fitness, is stored by these:
-            '_codecs.encode': lambda text, encoding: text.encode('latin1'),
+            '_codecs.encode': lambda text, encoding: self._paid(text).encode('latin1'),
             'numpy.dtype': lambda code, *flags: Bag('numpy.dtype', {'code': code}),
             **{f'numpy.{core}.multiarray.scalar': _numpy_scalar for core in ('core', '_core')},
             **{f'numpy.{core}.multiarray._reconstruct': lambda *a: Bag('numpy.ndarray') for core in ('core', '_core')},
@@ -254,6 +289,7 @@ class _Unpickler(pickle._Unpickler):
         kind = self.stack[-1]
         if not isinstance(kind, _Class) or type(arguments) is not tuple or arguments:
             raise ValueError('makes an object of something that is no class of a network')
+        self.contents.spend(4 * OBJECT)  # with its attributes
         self.stack[-1] = Bag(kind.kind)
 
     dispatch[pickle.NEWOBJ[0]] = load_newobj
@@ -262,7 +298,7 @@ class _Unpickler(pickle._Unpickler):
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Bag) and target.kind.startswith('numpy.'):
             _build_numpy(target, state, self.contents)
-        elif isinstance(target, Bag) and type(state) is dict and all(type(k) is str for k in state):
+        elif isinstance(target, Bag) and type(state) is dict and all(type(k) is str for k in self._paid(state)):
             target.attrs.update(state)
         elif not (type(target) is dict and type(state) is dict):  # an OrderedDict's own attributes: not needed
             raise ValueError('gives a state to something that takes none')
@@ -288,10 +324,23 @@ class _Unpickler(pickle._Unpickler):
                 raise ValueError(f'a {type(key).__name__} as the key of a {type(target).__name__}')
             target[key] = value
 
+    def _paid(self, items: Any) -> Any:
+        """A list, tuple, set, dict, text or bytes whose copy the budget has room for."""
+        self.contents.spend(OBJECT + len(items) * (1 if isinstance(items, (str, bytes)) else OBJECT))
+        return items
+
     def _ordered_dict(self, items: Any = ()) -> dict:
         result: dict = {}
-        self._fill(result, items)
+        self._fill(result, self._paid(items))
         return result
+
+    def _set(self, items: Any = ()) -> set:
+        if not all(map(_is_plain_key, self._paid(items))):
+            raise ValueError('a set of something that is no plain value')
+        return set(items)
+
+    def _path(self, *parts: str) -> str:
+        return '/'.join(map(self._paid, parts))
 
     def _tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
         """A tensor of a storage; offset and stride count elements. Every element must lie inside the storage."""
@@ -307,7 +356,7 @@ class _Unpickler(pickle._Unpickler):
             return np.empty(size, storage.dtype)
         if offset + sum((n - 1) * step for n, step in zip(size, stride)) >= storage.size:
             raise WeightsError(f'{self.contents.path}: a tensor reaches outside its storage; damaged or refused')
-        self.contents.spend(count * storage.itemsize)
+        self.contents.spend(count * (4 if storage.dtype.kind == 'f' else 8))  # as a checkpoint has them
         strides = tuple(step * storage.itemsize for step in stride)
         return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
 
@@ -319,12 +368,6 @@ def _is_count(value: Any) -> bool:
 def _is_plain_key(value: Any) -> bool:
     # Hashing a tuple nested a million deep overflows the C stack, and large integers can be made to collide.
     return type(value) in (str, bool, bytes, type(None)) or (type(value) is int and abs(value) < 1 << 48)
-
-
-def _set(items: Any = ()) -> set:
-    if not all(map(_is_plain_key, items)):
-        raise ValueError('a set of something that is no plain value')
-    return set(items)
 
 
 def _numpy_type(kind: Any) -> np.dtype:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 _SCALARS = (str, int, float, bool, type(None))
+MAX_DEPTH = 50  # the state of a run is some six deep
+MAX_VALUES = 1_000_000  # and has some 10,000 values
 
 
 def split_tree(tree: Any) -> tuple[str, dict[str, np.ndarray]]:
@@ -29,10 +31,13 @@ def join_tree(text: str, arrays: dict[str, np.ndarray]) -> Any:
     """The tree that `split_tree` took apart.
 
     Raises:
-        ValueError: not JSON, nested too deep, or a special object is malformed or names an array that is not there.
+        ValueError: not JSON, nested too deep, too many values, or a special object is malformed, or names an array that
+            is not there or was named before.
     """
+    if sum(map(text.count, '[{,')) > MAX_VALUES:  # each is a list, an object or one more item of them
+        raise ValueError(f'over {MAX_VALUES} values')
     try:
-        return _decode(json.loads(text), arrays)
+        return _decode(json.loads(text), dict(arrays), MAX_DEPTH)
     except RecursionError:
         raise ValueError('nested too deep') from None
 
@@ -62,23 +67,28 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     raise TypeError(f'{path}: a {type(value).__name__} cannot be stored')
 
 
-def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, list):
-        return [_decode(item, arrays) for item in value]
-    if not isinstance(value, dict):
+def _decode(value: Any, arrays: dict[str, np.ndarray], depth: int) -> Any:
+    """The tree of what JSON gave; takes the arrays that it names out of `arrays`."""
+    if not isinstance(value, (list, dict)):
         return value
+    if not depth:
+        raise ValueError('nested too deep')
+    if isinstance(value, list):
+        return [_decode(item, arrays, depth - 1) for item in value]
     special = [key for key in value if key.startswith('$')]
     if not special:
-        return {key: _decode(item, arrays) for key, item in value.items()}
+        return {key: _decode(item, arrays, depth - 1) for key, item in value.items()}
     ((kind, content),) = value.items()  # ValueError when a special key has company
     if kind == '$tensor' and isinstance(content, str) and content in arrays:
-        return arrays[content]
+        return arrays.pop(content)
     if kind == '$tuple' and isinstance(content, list):
-        return tuple(_decode(item, arrays) for item in content)
+        return tuple(_decode(item, arrays, depth - 1) for item in content)
     if kind == '$dict' and isinstance(content, list) and all(_is_pair(pair) for pair in content):
-        return {key: _decode(item, arrays) for key, item in content}
-    raise ValueError(f'malformed {kind[:20]} {str(content)[:60]!r}')
+        return {key: _decode(item, arrays, depth - 1) for key, item in content}
+    raise ValueError(f'malformed {kind[:20]} {type(content).__name__}')
 
 
 def _is_pair(pair: Any) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and type(pair[0]) in _SCALARS
+    if not (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) in _SCALARS):
+        return False
+    return type(pair[0]) is not int or abs(pair[0]) < 1 << 48  # larger ones can be made to collide in a dict

@@ -11,6 +11,7 @@ import pytest
 
 from models.ensemble import Ensemble
 from models.yolo import Model
+from tests.fuzz import bounded
 from utils.checkpoint import Checkpoint, attempt_load, build_model, load_state, save_checkpoint, state_arrays
 from utils.errors import WeightsError
 
@@ -172,3 +173,21 @@ def test_a_part_of_a_state() -> None:
 def test_descriptions_that_are_wrong(model: Model, change: dict, message: str) -> None:
     with pytest.raises(WeightsError, match=message):
         build_model(checkpoint_of(model, **change))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'width_multiple': 400}, 'makes more parameters than the 1,7.* numbers that the file holds'),
+        ({'depth_multiple': 300}, 'makes more (parameters|than 5,000 layers)'),
+        ({'width_multiple': 2000}, 'width_multiple is 2000'),
+        ({'ch': 900_000}, 'ch is 900000'),
+    ],
+)
+def test_a_description_of_far_more_than_the_file_holds(model: Model, changes: dict, message: str) -> None:
+    ckpt = checkpoint_of(model)
+    with (
+        bounded(megabytes=400),
+        pytest.raises(WeightsError, match=f'a/last: its model description is wrong.*{message}'),
+    ):
+        build_model(replace(ckpt, config=ckpt.config | changes))

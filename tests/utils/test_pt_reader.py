@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.fuzz import bounded
 from tests.utils.pt_files import Call, Global, Stored, Writer, nested, raw_pickle, write_pt, write_zip
 from utils.errors import WeightsError
 from utils.pt_reader import MAX_PICKLE, Bag, read_pt
@@ -314,3 +315,47 @@ def test_other_kinds_of_file(file: Path) -> None:
         read_pt(file)
     with pytest.raises(WeightsError, match='cannot be read'):
         read_pt(file.parent)
+
+
+# Kilobytes that make gigabytes ------------------------------------------------------------------------
+
+
+def again(build: bytes, use: bytes, times: int = 4000) -> bytes:
+    """A pickle that makes something, and then does something with it again and again."""
+    return b'\x80\x02](' + build + b'q\x01' + use * times + b'e.'
+
+
+LONG_TEXT = b'X' + struct.pack('<I', 1 << 20) + b'a' * (1 << 20)
+LONG_LIST = b'](' + b'N' * 200_000 + b'e'
+PAIRS = b'](' + b'K\x01N\x86' * 100_000 + b'e'
+MULTIPLIERS = {
+    'joined paths': again(LONG_TEXT, b'cpathlib\nPosixPath\nh\x01h\x01\x86R'),
+    'sizes': again(LONG_LIST, b'ctorch\nSize\nh\x01\x85R'),
+    'sets': again(LONG_LIST, b'c__builtin__\nset\nh\x01\x85R'),
+    'dicts': again(PAIRS, b'ccollections\nOrderedDict\nh\x01\x85R'),
+    'encoded text': again(LONG_TEXT, b'c_codecs\nencode\nh\x01X\x01\x00\x00\x00a\x86R'),
+    'attributes': again(
+        b'}(' + b''.join(b'X\x05\x00\x00\x00%05dN' % i for i in range(50_000)) + b'u',
+        b'cmodels.yolo\nModel\n)\x81h\x01b',
+    ),
+    'dicts of a byte': b'\x80\x02(' + b'}' * 2_000_000 + b't.',
+    'marks': b'\x80\x02' + b'(' * 2_000_000 + b'.',
+    'memo': b'\x80\x04N' + b'\x94' * 2_000_000 + b'.',
+}
+
+
+@pytest.mark.parametrize('name', MULTIPLIERS)
+def test_what_multiplies_runs_out_of_budget(file: Path, name: str) -> None:
+    write_zip(file, {'archive/data.pkl': MULTIPLIERS[name], 'archive/other': os.urandom(1 << 19)}, zipfile.ZIP_DEFLATED)
+    with bounded(megabytes=250, seconds=20), pytest.raises(WeightsError, match='more memory than the file has'):
+        read_pt(file)
+
+
+@pytest.mark.parametrize('compression', [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_streams_longer_than_they_claim(file: Path, compression: int) -> None:
+    """The size in the directory says 100 bytes; what the stream makes is cut there, but has to be made first."""
+    write_zip(file, {'archive/data.pkl': bytes(60 << 20)}, compression)
+    data = file.read_bytes().replace(struct.pack('<I', 60 << 20), struct.pack('<I', 100))
+    file.write_bytes(data + bytes(1 << 20))
+    with bounded(megabytes=30), pytest.raises(WeightsError, match=r'weights\.pt'):
+        read_pt(file)

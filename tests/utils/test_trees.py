@@ -68,7 +68,8 @@ def test_what_cannot_be_stored_is_named(value: object) -> None:
     [
         '{', 'nonsense', '[' * 100_000, '{"a":' * 100_000, '{"$tensor":"x"}', '{"$tensor":1}', '{"$tensor":["a"]}',
         '{"$tuple":3}', '{"$dict":{}}', '{"$dict":[[1]]}', '{"$dict":[[[],1]]}', '{"$dict":[[{},1]]}', '{"$dict":[1]}',
-        '{"$eval":"1"}', '{"$tuple":[],"$dict":[]}', '{"a":1,"$tuple":[]}',
+        '[{"$tensor":"a"},{"$tensor":"a"}]', '{"$dict":[[2305843009213693951,1]]}', '[' * 60 + ']' * 60,
+        '[' + '0,' * 1_000_001 + '0]', '{"$eval":"1"}', '{"$tuple":[],"$dict":[]}', '{"a":1,"$tuple":[]}',
     ],
 )  # fmt: skip
 def test_hostile_text(text: str) -> None:

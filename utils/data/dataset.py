@@ -26,10 +26,11 @@ from utils.data.mix import apply_copy_paste, draw_copy_paste
 from utils.data.mosaic import Later, Mosaic, Tile, draw_centre, draw_corner, mosaic4, mosaic9
 from utils.data.order import QUAD, SampleKey, stream
 from utils.data.perspective import apply_warp, draw_warp
-from utils.data.picture_cache import DiskCache, available_memory, fits
+from utils.data.picture_cache import DiskCache, fits
 from utils.data.ram_cache import RamCache
 from utils.errors import UsageError
 from utils.hyps import load_hyp
+from utils.memory import available_memory
 
 CLIP_EPS = 1e-3  # pixels by which boxes stay inside the picture's right and lower edge
 

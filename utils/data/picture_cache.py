@@ -25,22 +25,6 @@ CHUNK = 64  # pictures decoded ahead
 DECODING = 2  # to be raised when an image file gives other pixels than before
 
 
-def available_memory() -> int:
-    """Bytes that can still be taken: what the machine has free, or less if the process's control group allows less."""
-    with open('/proc/meminfo') as f:
-        fields = dict(line.split(':') for line in f)
-    free = int(fields['MemAvailable'].split()[0]) * 1024
-    for limit, used in (
-        ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
-        ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'),
-    ):
-        try:
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # other version of control groups, or "max"
-            continue
-    return max(free, 0)
-
-
 def fits(needed: int, free: int, what: str, place: str) -> bool:
     """Whether `needed` bytes fit, with some to spare; says on one line that they don't."""
     if needed <= free * (1 - SPARE):
