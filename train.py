@@ -76,12 +76,13 @@ class TrainOptions:
     save_period: int = option(-1, help='keep a checkpoint every so many epochs')
     seed: int = option(0, help='seed of all random streams')
     bbox_iou_optim: bool = option(
-        False, '--bbox_iou_optim', '--bbox-iou-optim', help="box loss by OneFlow's fused operators, on a GPU"
+        False, '--bbox_iou_optim', '--bbox-iou-optim', help="box loss by OneFlow's fused operators, despite --no-fused"
     )
     multi_tensor_optimizer: bool = option(
         False, '--multi_tensor_optimizer', '--multi-tensor-optimizer',
-        help='update all weights, and their moving average, in one kernel each, on a GPU',
+        help='update all weights, and their moving average, in one kernel each, despite --no-fused',
     )  # fmt: skip
+    no_fused: bool = option(False, help="on a GPU, plain operations in place of OneFlow's fused ones")
     loggers: list = option(
         None, nargs='+', choices=['csv', 'tensorboard', 'wandb', 'clearml', 'comet'],
         help='where to log besides results.csv; by default tensorboard and what the environment asks for',
@@ -187,7 +188,7 @@ def train_batch(run: Run, images: Any, targets: Any, iteration: int) -> tuple[An
     (loss * scale if scale > 1 else loss).backward()
     if run.schedule.step_due(iteration):
         run.callbacks.run('on_before_zero_grad')
-        clipped_step(run.optimizer, run.model)
+        clipped_step(run.optimizer, run.model, buffers=run.gradients)
         if is_main():
             run.ema.update(run.model)
         run.callbacks.run('optimizer_step')

@@ -16,7 +16,6 @@ from benchmarks.sides import TF32, Command, Contestant, Worker
 
 BATCHES = (4, 8, 16, 32, 64)
 MODEL, SIZE = 'yolov5s.yaml', 640
-FUSED = ('--bbox_iou_optim', '--multi_tensor_optimizer')
 LAUNCHERS = {
     OURS: 'oneflow.distributed.launch',
     REFERENCE: 'torch.distributed.run',
@@ -51,7 +50,7 @@ def on_gpu(job: Job, count: int) -> Iterator[Figure]:
 
 
 def launched(job: Job, words: list[str], cards: int) -> dict[str, Contestant]:
-    """One command of each code base, and ours with fused operators; on several cards through its library's launcher."""
+    """One command of each code base, and ours without fused operators; on several cards by its library's launcher."""
     sides: dict[str, Contestant] = {}
     for name, launcher in LAUNCHERS.items():
         if name in job.sides:
@@ -59,5 +58,6 @@ def launched(job: Job, words: list[str], cards: int) -> dict[str, Contestant]:
             launch = ['-m', launcher, '--nproc_per_node', str(cards)] if cards > 1 else []
             sides[name] = Command([side.python, *launch, *words], cwd=side.checkout)
             if name == OURS:
-                sides['ours, fused operators'] = Command([side.python, *launch, *words, *FUSED], cwd=side.checkout)
+                plain = Command([side.python, *launch, *words, '--no-fused'], cwd=side.checkout)
+                sides['ours, plain operators'] = plain
     return sides

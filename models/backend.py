@@ -136,8 +136,7 @@ class Backend:
         """
         if isinstance(output, list):
             return [_choose(rows, **options) for rows in output]
-        found = non_max_suppression(output, **options)
-        return [rows if isinstance(rows, np.ndarray) else rows.cpu().numpy() for rows in found]
+        return non_max_suppression(output, arrays=True, **options)
 
     def predict(
         self, images: np.ndarray, augment: bool = False, visualize: Observer | None = None, **options: Any

@@ -46,6 +46,7 @@ COVERED = {  # option: file::function, from this folder
     'seed': 'test_train.py::test_the_seed_is_all_that_decides',
     'bbox_iou_optim': 'test_train_options.py::test_fused_box_loss',
     'multi_tensor_optimizer': 'test_train_options.py::test_fused_optimizer_and_average',
+    'no_fused': 'test_train_options.py::test_fused_operators_are_the_default_on_a_gpu',
     'loggers': 'test_train.py::test_loggers',
     'local_rank': 'test_train_options.py::test_names_and_defaults_are_the_references',  # is there to be ignored
 }

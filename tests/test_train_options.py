@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,11 @@ from utils import fused, optim
 from utils.checkpoint import load_checkpoint, save_checkpoint, state_arrays
 from utils.data.labels import labels_to_class_weights
 from utils.errors import UsageError
+from utils.optim import clipped_step
 from utils.options import make_options, parse_options
 from utils.paths import ROOT, read_yaml, write_yaml
 from utils.pt_reader import Bag
+from utils.train_setup import Run
 from utils.train_state import to_checkpoint
 
 pytestmark = pytest.mark.usefixtures('messages')
@@ -32,6 +36,7 @@ def prepare(tiny: Tiny, **changes: Any) -> train.Run:
     train.build_model(run)
     train.build_loaders(run)
     train.build_optimizer(run)
+    train.distribute(run)
     run.model.train()
     return run
 
@@ -383,7 +388,7 @@ def test_fused_box_loss(tiny, monkeypatch, messages):
     """Chosen for the device, and then what the loss calls; on a CPU one line says that it isn't for it."""
     monkeypatch.setenv('YOLOV5_CPU_ENGINE', '0')
     assert prepare(tiny, bbox_iou_optim=True).compute_loss.ciou is fused.ciou
-    assert '--bbox_iou_optim: is for a GPU' in messages()
+    assert 'fused box loss: is for a GPU' in messages()
 
     plain = step(prepare(tiny))[1].numpy()
     monkeypatch.setattr(fused, 'choose_ciou', lambda device: lambda box1, box2: fused.ciou(box1, box2) * 0)
@@ -394,8 +399,8 @@ def test_fused_box_loss(tiny, monkeypatch, messages):
 
 def test_fused_optimizer_and_average(tiny, monkeypatch, messages):
     prepare(tiny, multi_tensor_optimizer=True)
-    assert '--multi_tensor_optimizer: is for a GPU' in messages()
-    assert '--multi_tensor_optimizer, moving average: is for a GPU' in messages()
+    assert 'fused optimizer: is for a GPU' in messages()
+    assert 'fused moving average: is for a GPU' in messages()
 
     made, plain = [], torch.optim.SGD
     monkeypatch.setattr(optim, 'may_fuse_optimizer', lambda make, device: True)
@@ -403,6 +408,41 @@ def test_fused_optimizer_and_average(tiny, monkeypatch, messages):
     prepare(tiny, multi_tensor_optimizer=True)
     prepare(tiny)
     assert [options['fused'] for options in made] == [True, False]
+
+
+def test_fused_operators_are_the_default_on_a_gpu(tiny, monkeypatch, messages):
+    """What is tried; here on a CPU, for which each says that it isn't. On the CPU itself nothing is tried."""
+    plain = prepare(tiny)
+    assert (plain.fuses, plain.gradients) == (False, None)
+    assert 'is for a GPU' not in messages()
+    options = {'device': SimpleNamespace(type='cuda'), 'opt': SimpleNamespace(no_fused=True)}
+    assert not Run.fuses.fget(SimpleNamespace(**options))
+    options['opt'].no_fused = False
+    assert Run.fuses.fget(SimpleNamespace(**options))
+
+    monkeypatch.setattr(Run, 'fuses', True)
+    prepare(tiny)
+    tried = [line.split(':')[0] for line in messages().splitlines() if 'is for a GPU' in line]
+    assert tried == ['fused optimizer', 'fused moving average', 'fused box loss', 'flat gradients']
+
+
+def test_flat_gradients_train_as_others_do(tiny, monkeypatch):
+    """Over steps that are clipped and batches that add up: the weights are the same but for rounding."""
+    states = []
+    for flat in (False, True):
+        monkeypatch.setattr(Run, 'fuses', flat)
+        monkeypatch.setattr(fused, 'may_flatten_gradients', lambda device: True)
+        monkeypatch.setattr(fused, 'agree', lambda what, *_: False)
+        run = prepare(tiny, batch_size=32)
+        without_warmup(run, 2)
+        monkeypatch.setattr(optim, 'clipped_step', partial(clipped_step, max_norm=0.1))
+        for iteration in range(6):
+            step(run, iteration)
+        assert (run.gradients is not None) == flat
+        assert not any(p.grad.numpy().any() for p in run.model.parameters())
+        states.append(state_arrays(run.model))
+    for name, plain in states[0].items():
+        np.testing.assert_allclose(states[1][name], plain, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_cosine_schedule(tiny):

@@ -1,9 +1,9 @@
-"""OneFlow's fused CUDA operators for the box loss, the optimiser's step and the moving average.
+"""OneFlow's fused CUDA operators for the box loss, the optimiser's step and the moving average; flat gradients.
 
-Each does in one kernel what otherwise takes many small ones. They are asked for by train.py's `--bbox_iou_optim` and
-`--multi_tensor_optimizer`, and used only after they have given the same numbers as plain operations on the device at
-hand; otherwise one line says so and the plain way is taken. OneFlow 0.9.0 has them for CUDA only, and documents none
-but the optimisers' `fused`: none of this has been run by us on a GPU.
+Each does in one kernel what otherwise takes many small ones. On a GPU training uses them, unless `--no-fused` is given,
+but only after they have given the same numbers as plain operations on the device at hand; otherwise one line says so
+and the plain way is taken. OneFlow 0.9.0 has them for CUDA only, and documents none but the optimisers' `fused`: none
+of this has been run by us on a GPU.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import oneflow as torch
+from oneflow import nn
 
 from utils.boxes import bbox_iou
 from utils.log import LOGGER
 
 Tensors = Sequence[torch.Tensor]
+ALIGNED = 128  # numbers: CUDA's operators want memory that begins at a multiple of 512 bytes
 TOLERANCE = 1e-4  # relative to the largest number of a tensor: both sides round in float32
 
 
@@ -48,7 +50,7 @@ def choose_ciou(device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], 
         values.sum().backward()
         return values.detach(), boxes[0].grad
 
-    same = agree('--bbox_iou_optim', device, lambda: with_gradients(fused_ciou), lambda: with_gradients(ciou))
+    same = agree('fused box loss', device, lambda: with_gradients(fused_ciou), lambda: with_gradients(ciou))
     return fused_ciou if same else ciou
 
 
@@ -73,7 +75,7 @@ def may_fuse_optimizer(make: Callable[..., torch.optim.Optimizer], device: torch
             optimizer.zero_grad()
         return [leaf.detach() for leaf in leaves]
 
-    return agree('--multi_tensor_optimizer', device, lambda: three_steps(True), lambda: three_steps(False))
+    return agree('fused optimizer', device, lambda: three_steps(True), lambda: three_steps(False))
 
 
 def average(averages: Tensors, values: Tensors, decay: float) -> None:
@@ -95,10 +97,48 @@ def choose_average(device: torch.device) -> Callable[[Tensors, Tensors, float], 
         function(means, values, 0.9)
         return means
 
-    same = agree(
-        '--multi_tensor_optimizer, moving average', device, lambda: averaged(fused_average), lambda: averaged(average)
-    )
+    same = agree('fused moving average', device, lambda: averaged(fused_average), lambda: averaged(average))
     return fused_average if same else average
+
+
+def flatten_gradients(model: nn.Module) -> list[torch.Tensor]:
+    """Let all gradients of a model lie in few buffers, so that clipping and zeroing them takes few launches.
+
+    To be called before the first backward, for that adds to a gradient in its place. The gradients of OneFlow's
+    DistributedDataParallel lie in such buffers already, from its first backward on: it exchanges them so.
+
+    Returns:
+        The buffers, (n,) each, zeros; among the gradients they have gaps, which stay zero.
+    """
+    buckets = getattr(model, '_bucket_tensors', None)
+    if buckets is not None:
+        return list(buckets)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    room = [-(-p.numel() // ALIGNED) * ALIGNED for p in trained]
+    starts = np.cumsum([0, *room])
+    flat = torch.zeros(int(starts[-1]), device=trained[0].device)
+    for parameter, start in zip(trained, starts):
+        parameter.grad = flat.narrow(0, int(start), parameter.numel()).view(*parameter.shape)
+    return [flat]
+
+
+def may_flatten_gradients(device: torch.device) -> bool:
+    """Whether gradients that lie in a buffer are added to in their place, as `flatten_gradients` needs it."""
+
+    def gradients(flat: bool) -> Tensors:
+        layer = nn.Linear(5, 3)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor(np.arange(15, dtype=np.float32).reshape(3, 5)))
+            layer.bias.zero_()
+        layer = layer.to(device)
+        buffers = flatten_gradients(layer) if flat else []
+        for place in (0, 1):
+            layer(_numbers(2, 5, device=device, place=place)).square().sum().backward()
+        for buffer in buffers:
+            buffer.mul_(0.5)
+        return [p.grad if flat else p.grad * 0.5 for p in layer.parameters()]
+
+    return agree('flat gradients', device, lambda: gradients(True), lambda: gradients(False))
 
 
 def agree(what: str, device: torch.device, fused: Callable[[], Tensors], plain: Callable[[], Tensors]) -> bool:

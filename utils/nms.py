@@ -1,8 +1,8 @@
 """Non-maximum suppression: from the network's raw rows to the detections of each picture.
 
 OneFlow 0.9.0 has no NMS kernel for the CPU, so there NumPy picks the candidates and onnxruntime's operator suppresses:
-boxes of different classes never each other. On a GPU all of it stays on the device, where classes are kept apart by
-moving them away from each other.
+boxes of different classes never each other. On a GPU all of it is done on the device, where classes are kept apart by
+moving them away from each other, and the host waits once for an image.
 
 Unlike the reference there is no time limit: the result does not depend on how busy the machine is.
 """
@@ -51,6 +51,7 @@ def non_max_suppression(
     multi_label: bool = False,
     labels: Sequence[Array] = (),
     max_det: int = 300,
+    arrays: bool = False,
 ) -> list[Array]:
     """The detections of each picture, best first.
 
@@ -64,10 +65,11 @@ def non_max_suppression(
         multi_label: every class above the limit makes a detection, not just a row's best one.
         labels: known boxes for each picture, (n, 5): class, xywh in pixels. They join with a score of 1.
         max_det: detections to keep a picture.
+        arrays: give NumPy arrays for a tensor, too: where the host goes on with them.
 
     Returns:
         For each picture (n, 6): x1, y1, x2, y2 in pixels, score, class. NumPy float32 for a NumPy prediction;
-        tensors on its own device for a tensor.
+        tensors on its own device for a tensor, unless `arrays`.
 
     Raises:
         UsageError: a threshold outside 0 to 1, or what should be a number is none.
@@ -86,10 +88,14 @@ def non_max_suppression(
         return [_suppress(rows, boxes, limits) for rows, boxes in zip(prediction, known)]
     prediction = prediction.detach()
     if prediction.is_cuda:
-        return [_suppress_on_device(rows, boxes, limits) for rows, boxes in zip(prediction, known)]
+        found = _suppress_on_device(prediction, known, limits)
+    else:
+        found = [_suppress(rows, boxes, limits) for rows, boxes in zip(prediction.numpy(), known)]
+    if arrays:
+        return found
     import oneflow as torch
 
-    return [torch.from_numpy(_suppress(rows, boxes, limits)) for rows, boxes in zip(prediction.numpy(), known)]
+    return [torch.from_numpy(rows).to(prediction.device) for rows in found]
 
 
 def class_numbers(classes: Iterable[int] | int | None) -> list[int] | None:
@@ -190,37 +196,66 @@ def _kernel() -> Any:
 # CUDA -----------------------------------------------------------------------------------------------------------------
 
 
-def _suppress_on_device(rows: torch.Tensor, known: Any, limits: _Limits) -> torch.Tensor:
-    """`_suppress` with OneFlow's operators and its CUDA kernel for NMS. Nothing but row counts reaches the host."""
+def _suppress_on_device(prediction: torch.Tensor, known: Sequence[Any], limits: _Limits) -> list[np.ndarray]:
+    """`_suppress` of every image with OneFlow's operators and its CUDA kernel for NMS.
+
+    To learn how many boxes there are, the host would have to wait for the device. So shapes are fixed: as many of the
+    best candidates as the CPU settles first, with what is none among them at a score of 0. All images are asked for
+    before the first is waited for, and each comes in one copy; few need a second round with more candidates.
+    """
+    if not prediction.shape[1]:
+        return [np.zeros((0, 6), np.float32)] * len(prediction)
+    asked = [_best_on_device(rows, boxes, limits, FIRST) for rows, boxes in zip(prediction, known)]
+    return [_settle_on_device(*image, limits) for image in zip(prediction, known, asked)]
+
+
+def _settle_on_device(rows: torch.Tensor, known: Any, best: torch.Tensor, limits: _Limits) -> np.ndarray:
+    """The detections (n, 6) of an image from its best candidates, or of more where too few of those stay."""
+    count = FIRST
+    while True:
+        table = best.cpu().numpy()
+        kept = table[(table[:, 6] > 0) & (table[:, 4] > 0)]
+        all_seen = table[-1, 4] == 0 or count >= min(rows.shape[0] * (rows.shape[1] - 5), MAX_CANDIDATES)
+        if len(kept) >= limits.max_det or all_seen:
+            return np.ascontiguousarray(kept[: limits.max_det, :6])
+        count = min(4 * count, MAX_CANDIDATES)
+        best = _best_on_device(rows, known, limits, count)
+
+
+def _best_on_device(rows: torch.Tensor, known: Any, limits: _Limits, count: int) -> torch.Tensor:
+    """The known boxes, then the `count` best candidates, and which of them stay: (n, 7) xyxy, score, class, 0 or 1."""
     import oneflow as torch
 
-    found = _candidates_on_device(rows, limits)
+    found = _candidates_on_device(rows, limits, count)
     if known is not None and len(known):
-        known = torch.as_tensor(known, dtype=torch.float32, device=rows.device)
-        ones = torch.ones(len(known), 1, dtype=torch.float32, device=rows.device)
-        found = torch.cat((found, torch.cat((xywh2xyxy(known[:, 1:5]), ones, known[:, :1]), 1)), 0)
-    if limits.classes is not None and len(found):
-        wanted = torch.tensor(list(limits.classes), dtype=torch.float32, device=rows.device)
-        found = found[(found[:, 5:6] == wanted).sum(1) > 0]
-    if len(found) == 0:  # OneFlow's argsort of nothing ends the process
-        return found
-    found = found[torch.argsort(found[:, 4], descending=True)[:MAX_CANDIDATES]]
+        known = known if isinstance(known, np.ndarray) else known.cpu().numpy()
+        if limits.classes is not None:
+            known = known[np.isin(known[:, 0], limits.classes)]
+        sure = np.hstack((xywh2xyxy(known[:, 1:5]), np.ones((len(known), 1)), known[:, :1])).astype(np.float32)
+        found = torch.cat((torch.from_numpy(sure).to(rows.device), found), 0) if len(sure) else found
     apart = found[:, :4] if limits.agnostic else found[:, :4] + found[:, 5:6] * CLASS_OFFSET
-    return found[torch.nms(apart, found[:, 4], limits.iou_thres)[: limits.max_det]]
+    keep = torch._C.nms(apart, limits.iou_thres)  # torch.nms sorts first, and counts on the host
+    return torch.cat((found, keep.float().unsqueeze(1)), 1)
 
 
-def _candidates_on_device(rows: torch.Tensor, limits: _Limits) -> torch.Tensor:
-    """`_candidates` with OneFlow's operators."""
+def _candidates_on_device(rows: torch.Tensor, limits: _Limits, count: int) -> torch.Tensor:
+    """The best of `_candidates` with OneFlow's operators: (n, 6), n at most `count`; a score of 0 is none."""
     import oneflow as torch
 
-    rows = rows[rows[:, 4] > limits.conf_thres].float()
-    if len(rows) == 0:
-        return rows.new_zeros(0, 6)
-    scores = rows[:, 5:] * rows[:, 4:5]
-    boxes = xywh2xyxy(rows[:, :4])
-    if limits.multi_label:
-        row, label = (index.squeeze(1) for index in torch.nonzero(scores > limits.conf_thres).chunk(2, 1))
-        return torch.cat((boxes[row], scores[row, label].unsqueeze(1), label.unsqueeze(1).float()), 1)
-    score, label = scores.max(1, keepdim=True)
-    found = torch.cat((boxes, score, label.float()), 1)
-    return found[score.squeeze(1) > limits.conf_thres]
+    rows = rows.float()
+    objectness, classes, best = rows[:, 4:5], rows.shape[1] - 5, None
+    scores = rows[:, 5:] * objectness
+    if not limits.multi_label:
+        scores, best = scores.max(1, keepdim=True)
+    enters = (scores > limits.conf_thres) & (objectness > limits.conf_thres)
+    if limits.classes is not None:
+        wanted = torch.from_numpy(np.isin(np.arange(classes), limits.classes)).to(rows.device)
+        enters = enters & (wanted.unsqueeze(0) if best is None else wanted[best.squeeze(1)].unsqueeze(1))
+    scores = torch.where(enters, scores, torch.zeros_like(scores)).reshape(-1)
+    score, place = scores.topk(min(count, scores.numel()), dim=0)
+    if best is None:
+        row = (place.double() / classes).floor().long()
+        label = place - row * classes
+    else:
+        row, label = place, best.squeeze(1)[place]
+    return torch.cat((xywh2xyxy(rows[row][:, :4]), score.unsqueeze(1), label.unsqueeze(1).float()), 1)

@@ -97,11 +97,29 @@ def smart_optimizer(
     return optimizer
 
 
-def clipped_step(optimizer: torch.optim.Optimizer, model: nn.Module, max_norm: float = 10.0) -> torch.Tensor:
+def clipped_step(
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    max_norm: float = 10.0,
+    buffers: Sequence[torch.Tensor] | None = None,
+) -> torch.Tensor:
     """Clip the total gradient norm, step, zero the gradients; returns the norm before clipping (scalar, on device).
 
     Gradients are zeroed and not dropped: OneFlow's DDP would reduce stale ones otherwise.
+
+    Args:
+        buffers: what all gradients lie in, see `utils.fused.flatten_gradients`; None where each is by itself.
     """
+    if buffers:
+        norms = [torch.linalg.vector_norm(buffer) for buffer in buffers]
+        norm = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        for buffer in buffers:
+            buffer.mul_(scale)
+        optimizer.step()
+        for buffer in buffers:
+            buffer.zero_()
+        return norm
     norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     optimizer.step()
     optimizer.zero_grad()

@@ -23,7 +23,7 @@ BAR_FORMAT = '{l_bar}{bar:10}{r_bar}{bar:-10b}'
 class TrainProgress:
     """Iterates over a loader behind a progress bar and keeps the epoch's mean losses.
 
-    Reading a loss waits for the device, so on a GPU it is done once every `interval` batches.
+    Reading a loss waits for the device, so on a GPU it is done once every `interval` batches, for all of them at once.
 
     Args:
         loader: yields batches; has a length.
@@ -76,8 +76,7 @@ class TrainProgress:
         return self._sum / max(self._count, 1)
 
     def _read(self) -> None:
-        for items, paths in self._pending:
-            values = items.cpu().numpy()
+        for values, (_, paths) in zip(_read_together([items for items, _ in self._pending]), self._pending):
             if not all(map(math.isfinite, values)):
                 files = ', '.join(paths)
                 raise TrainingError(
@@ -88,6 +87,15 @@ class TrainProgress:
             self._sum += values
             self._count += 1
         self._pending.clear()
+
+
+def _read_together(items: Sequence[Any]) -> np.ndarray:
+    """Tensors (3,) on a device as one array (n, 3), by one copy."""
+    if len(items) < 2:
+        return np.array([one.cpu().numpy() for one in items])
+    import oneflow as torch
+
+    return torch.stack(items).cpu().numpy()
 
 
 def progress_bar(loader: Any, title: str = '') -> tqdm:

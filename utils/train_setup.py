@@ -44,6 +44,7 @@ class Run:
     val_loader: Any = None
     optimizer: Any = None
     schedule: Any = None
+    gradients: list | None = None  # the buffers that they lie in, on a GPU
     ema: Any = None  # of process 0 alone, which evaluates and saves it
     stopper: Any = None
     compute_loss: Any = None  # of the batches of all processes
@@ -66,6 +67,11 @@ class Run:
     def batch_size(self) -> int:
         """Of one process; without gradients twice as many fit."""
         return self.opt.batch_size // world_size()
+
+    @property
+    def fuses(self) -> bool:
+        """Whether OneFlow's fused operators are tried: on a GPU, unless --no-fused."""
+        return self.device.type == 'cuda' and not self.opt.no_fused
 
     @property
     def last(self) -> Path:
@@ -221,13 +227,13 @@ def build_optimizer(run: Run) -> None:
     opt, hyp = run.opt, run.hyp
     decay = scaled_weight_decay(hyp['weight_decay'], opt.batch_size)
     run.optimizer = smart_optimizer(
-        run.model, opt.optimizer, hyp['lr0'], hyp['momentum'], decay, fused=opt.multi_tensor_optimizer
+        run.model, opt.optimizer, hyp['lr0'], hyp['momentum'], decay, fused=opt.multi_tensor_optimizer or run.fuses
     )
     run.schedule = Schedule(run.optimizer, hyp, opt.epochs, len(run.train_loader), opt.batch_size, opt.cos_lr)
-    run.ema = ModelEMA(run.model, fused=opt.multi_tensor_optimizer) if is_main() else None
+    run.ema = ModelEMA(run.model, fused=opt.multi_tensor_optimizer or run.fuses) if is_main() else None
     run.stopper = EarlyStopping(opt.patience)
     run.model.hyp = scale_gains(hyp, run.model.detect.nl, run.nc, run.imgsz)
-    ciou = fused.choose_ciou(run.device) if opt.bbox_iou_optim else fused.ciou
+    ciou = fused.choose_ciou(run.device) if opt.bbox_iou_optim or run.fuses else fused.ciou
     run.compute_loss = run.val_loss = ComputeLoss(run.model, ciou=ciou)
     run.maps = np.zeros(run.nc)
 
@@ -235,10 +241,18 @@ def build_optimizer(run: Run) -> None:
 def distribute(run: Run) -> None:
     """Several processes: the model of process 0 for all, whose gradients are averaged from here on.
 
-    The average of the weights was copied before, so that process 0 can evaluate it alone.
+    The average of the weights was copied before, so that process 0 can evaluate it alone. On a GPU all gradients come
+    to lie side by side.
     """
-    if world_size() == 1:
-        return
+    from utils.fused import flatten_gradients, may_flatten_gradients
+
+    if world_size() > 1:
+        _wrap(run)
+    if run.fuses and may_flatten_gradients(run.device):
+        run.gradients = flatten_gradients(run.model)
+
+
+def _wrap(run: Run) -> None:
     import oneflow as torch
 
     from models.sync_bn import convert_sync_batchnorm

@@ -60,7 +60,7 @@ def test_two_cards_go_through_each_librarys_launcher(job):
     assert ours.words[:5] == ['python', '-m', 'oneflow.distributed.launch', '--nproc_per_node', '2']
     assert theirs.words[:3] == ['other', '-m', 'torch.distributed.run']
     assert theirs.cwd == '/theirs'
-    assert last.sides['ours, fused operators'].words == [*ours.words, '--bbox_iou_optim', '--multi_tensor_optimizer']
+    assert last.sides['ours, plain operators'].words == [*ours.words, '--no-fused']
     assert ours.words[ours.words.index('--device') + 1] == '0,1'
     assert ours.words[ours.words.index('--batch-size') + 1] == '128'
     assert {f.name for f in gpu.on_gpu(job, count=1)} == {'training step on a GPU by batch', 'an epoch on 1 GPU'}

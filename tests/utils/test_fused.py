@@ -108,7 +108,7 @@ def test_an_operator_without_a_kernel_is_not_used(monkeypatch):
     with logged_lines() as lines:
         assert fused.choose_ciou(Cuda()) is fused.ciou
     assert len(lines) == 1
-    assert "--bbox_iou_optim: can't be used here" in lines[0]
+    assert "fused box loss: can't be used here" in lines[0]
 
 
 def test_no_gpu_no_question():
@@ -116,8 +116,9 @@ def test_no_gpu_no_question():
         assert fused.choose_ciou(CPU) is fused.ciou
         assert fused.choose_average(CPU) is fused.average
         assert not fused.may_fuse_optimizer(None, CPU)
+        assert not fused.may_flatten_gradients(CPU)
     assert [line.split(':')[0] for line in lines] == [
-        '--bbox_iou_optim', '--multi_tensor_optimizer, moving average', '--multi_tensor_optimizer',
+        'fused box loss', 'fused moving average', 'fused optimizer', 'flat gradients',
     ]  # fmt: skip
 
 
@@ -140,6 +141,41 @@ def test_an_optimizer_is_compared_over_three_steps(monkeypatch, ignored):
         return optimizer
 
     assert fused.may_fuse_optimizer(make, Cuda()) == (ignored == 'nothing')
+
+
+@pytest.mark.parametrize('adds_in_place', [True, False])
+def test_gradients_are_flattened_where_they_are_added_to_in_their_place(monkeypatch, adds_in_place):
+    monkeypatch.setattr(fused, '_numbers', stays_on_the_cpu(fused._numbers))
+    monkeypatch.setattr(torch.nn.Linear, 'to', lambda self, device: self)
+    if not adds_in_place:
+        monkeypatch.setattr(fused, 'flatten_gradients', lambda layer: [torch.zeros(256)])
+    with logged_lines() as lines:
+        assert fused.may_flatten_gradients(Cuda()) == adds_in_place
+    assert bool(lines) != adds_in_place
+
+
+def test_flat_gradients_lie_in_one_buffer():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    model[1].bias.requires_grad = False
+    (flat,) = fused.flatten_gradients(model)
+    for _ in range(2):
+        model(torch.ones(1, 3)).sum().backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert flat.shape[0] == 128 * len(trained)
+    parts = [flat.numpy()[128 * i :][: p.numel()] for i, p in enumerate(trained)]
+    for parameter, part in zip(trained, parts):
+        assert part.any()
+        np.testing.assert_array_equal(parameter.grad.numpy().ravel(), part)
+    flat.zero_()
+    assert not any(p.grad.numpy().any() for p in trained)
+    assert model[1].bias.grad is None
+
+
+def test_buckets_of_several_processes_are_taken_as_they_are():
+    model = torch.nn.Linear(3, 2)
+    model._bucket_tensors = [torch.zeros(4), torch.zeros(5)]
+    assert [len(buffer) for buffer in fused.flatten_gradients(model)] == [4, 5]
+    assert model.weight.grad is None
 
 
 def test_average():

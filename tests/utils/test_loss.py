@@ -167,3 +167,21 @@ def test_blurred_bce_forgives_confident_surprises():
     factor = 1 - np.exp((p - TRUE - 1) / (0.05 + 1e-4))
     assert run(BCEBlurWithLogitsLoss()) == pytest.approx((bce * factor).mean(), rel=1e-5)
     assert factor[0, 4] < 0.5 < factor[0, 0], 'a confident answer where the label says no weighs least'
+
+
+def test_classes_go_to_the_device_as_numbers(monkeypatch):
+    """And not as rows of zeros with a one: with 80 classes 320 bytes for each match."""
+    monkeypatch.setenv('YOLOV5_CPU_ENGINE', '0')
+    compute_loss = ComputeLoss(fake_model(nc=3, label_smoothing=0.1))
+    sent, upload = [], compute_loss._upload
+    monkeypatch.setattr(compute_loss, '_upload', lambda array: sent.append(array) or upload(array))
+    numbers = np.array([2, 0, 1])
+    matches = [SimpleNamespace(cls=numbers[:2]), SimpleNamespace(cls=numbers[2:])]
+    seen = []
+    monkeypatch.setattr(compute_loss, 'bce_cls', lambda logits, target: seen.append(target))
+    compute_loss._class_loss(None, matches)
+    (array,) = sent
+    assert (array.shape, array.dtype.kind) == ((3,), 'i')
+    expected = np.full((3, compute_loss.nc), 0.05, np.float32)
+    expected[range(3), numbers] = 0.95
+    np.testing.assert_array_equal(seen[0].numpy(), expected)

@@ -135,24 +135,71 @@ def test_impossible_thresholds_are_refused(limits):
         non_max_suppression(np.zeros((1, 1, 6), np.float32), **limits)
 
 
-@pytest.mark.parametrize(
-    'options',
-    [{}, {'agnostic': True}, {'multi_label': True}, {'classes': [1]}, {'classes': [9]}, {'conf_thres': 0.999}],
-)
-def test_the_cuda_path_with_a_stand_in_for_its_kernel(monkeypatch, options):
-    """The device path's own operators, run on CPU tensors; only the CUDA kernel is replaced."""
+@pytest.fixture
+def kernel(monkeypatch):
+    """The operators of the device's way run on CPU tensors; only the CUDA kernel for NMS is replaced."""
 
-    def kernel(boxes, scores, iou_thres):
-        order = np.argsort(-scores.numpy(), kind='stable')
-        keep = greedy_nms(boxes.numpy()[order], np.zeros(len(order)), iou_thres, len(order))
-        return torch.tensor(order[keep])
+    def nms_kernel(boxes, iou_thres):
+        keep = np.zeros(len(boxes), np.int8)
+        keep[greedy_nms(boxes.numpy(), np.zeros(len(boxes)), iou_thres, len(boxes))] = 1
+        return torch.tensor(keep)
 
-    monkeypatch.setattr(torch, 'nms', kernel)
-    limits = nms._Limits(
-        **{'conf_thres': 0.25, 'iou_thres': 0.45, 'classes': None, 'agnostic': False, 'multi_label': False, **options},
-        max_det=30,
-    )
-    rows, known = crowd(200, 4, seed=7), np.float32([[1, 50, 50, 20, 20]])
+    monkeypatch.setattr(torch._C, 'nms', nms_kernel)
+
+
+def limits_of(**options):
+    defaults = {'conf_thres': 0.25, 'iou_thres': 0.45, 'classes': None, 'agnostic': False, 'multi_label': False}
+    return nms._Limits(**{'max_det': 30, **defaults, **options})
+
+
+DEVICE_OPTIONS = [
+    {}, {'agnostic': True}, {'multi_label': True}, {'classes': [1]}, {'classes': [9]}, {'conf_thres': 0.999},
+    {'classes': [0, 3], 'multi_label': True}, {'max_det': 300, 'iou_thres': 0.9, 'multi_label': True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize('options', DEVICE_OPTIONS, ids=str)
+@pytest.mark.parametrize('first', [2048, 16])
+def test_the_devices_way_finds_what_the_cpus_does(kernel, monkeypatch, options, first):
+    """Also where several rounds are needed, for too few of the first candidates stay."""
+    monkeypatch.setattr(nms, 'FIRST', first)
+    limits = limits_of(**options)
+    rows, known = np.stack([crowd(200, 4, seed=seed) for seed in (7, 8)]), np.float32([[1, 50, 50, 20, 20]])
     for boxes in (None, known):
-        ours = nms._suppress_on_device(torch.tensor(rows), boxes, limits).numpy()
-        np.testing.assert_allclose(ours, nms._suppress(rows, boxes, limits), atol=1e-4)
+        ours = nms._suppress_on_device(torch.tensor(rows), [boxes] * 2, limits)
+        for found, picture in zip(ours, rows):
+            np.testing.assert_allclose(found, nms._suppress(picture, boxes, limits), atol=1e-4)
+
+
+def test_no_rows_on_a_device(kernel):
+    limits = limits_of()
+    for shape in ((2, 0, 8), (2, 40, 8), (1, 40, 6)):
+        found = nms._suppress_on_device(torch.zeros(*shape), [None] * shape[0], limits)
+        assert [rows.shape for rows in found] == [(0, 6)] * shape[0]
+
+
+@pytest.mark.parametrize('options', DEVICE_OPTIONS, ids=str)
+def test_the_host_waits_for_a_device_once_an_image(kernel, monkeypatch, options):
+    """Nothing asks how many there are; each image comes in one copy, after all have been asked for."""
+    waits = []
+
+    def refused(*_args, **_options):
+        raise AssertionError('waits for the device')
+
+    for name in ('nonzero', 'argwhere', 'masked_select', 'nms'):
+        monkeypatch.setattr(torch, name, refused)
+    for name in ('item', 'tolist', '__bool__', '__int__', '__float__', 'nonzero'):
+        monkeypatch.setattr(torch.Tensor, name, refused)
+    copy, best = torch.Tensor.cpu, nms._best_on_device
+    monkeypatch.setattr(torch.Tensor, 'cpu', lambda self: waits.append('copy') or copy(self))
+    monkeypatch.setattr(nms, '_best_on_device', lambda *args: waits.append('ask') or best(*args))
+    rows = torch.tensor(np.stack([crowd(200, 4, seed=seed) for seed in range(3)]))
+    nms._suppress_on_device(rows, [None] * 3, limits_of(**options))
+    assert waits == ['ask'] * 3 + ['copy'] * 3
+
+
+def test_arrays_on_request():
+    rows = torch.tensor(crowd(50, 3, seed=5)[None])
+    (tensor,), (array,) = non_max_suppression(rows), non_max_suppression(rows, arrays=True)
+    assert isinstance(array, np.ndarray)
+    np.testing.assert_array_equal(tensor.numpy(), array)

@@ -9,6 +9,7 @@ import pytest
 from oneflow import nn
 
 from utils.errors import UsageError, WeightsError
+from utils.fused import flatten_gradients
 from utils.optim import (
     accumulation,
     clipped_step,
@@ -124,6 +125,26 @@ def test_clipped_step():
     assert norm.item() == pytest.approx(50)
     np.testing.assert_allclose(before - values(model), [6, 8, 0], rtol=1e-5)
     np.testing.assert_array_equal(model.weight.grad.numpy(), 0)
+
+
+@pytest.mark.parametrize('buckets', [1, 2])
+def test_a_clipped_step_over_buffers(buckets):
+    """What clipping each gradient by itself does, in launches that don't grow with the number of parameters."""
+    models = [nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    (flat,) = flatten_gradients(models[1])
+    buffers = [flat] if buckets == 1 else [flat.narrow(0, 0, 128), flat.narrow(0, 128, len(flat) - 128)]
+    norms = []
+    for model, own in zip(models, (None, buffers)):
+        optimizer = smart_optimizer(model, 'SGD', lr=0.1, momentum=0.9, weight_decay=0.01)
+        for step in range(3):
+            ((model(torch.ones(4, 3)) - step - 30) * 30).square().sum().backward()
+            norms.append(clipped_step(optimizer, model, 10.0, own).item())
+    np.testing.assert_allclose(norms[3:], norms[:3], rtol=1e-5)
+    assert min(norms) > 10
+    for ours, plain in zip(*(model.parameters() for model in models)):
+        np.testing.assert_allclose(ours.detach().numpy(), plain.detach().numpy(), rtol=1e-5, atol=1e-6)
+        assert not ours.grad.numpy().any()
 
 
 def test_scaling_to_the_batch():

@@ -50,6 +50,15 @@ def test_a_late_reading_still_names_the_right_files():
             progress.update(items(1, 1, 1), 1, 320, ['later.jpg'])
 
 
+def test_losses_of_several_batches_come_in_one_copy(monkeypatch):
+    copies, copy = [], torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, 'cpu', lambda self: copies.append(tuple(self.shape)) or copy(self))
+    with TrainProgress(range(10), epoch=0, epochs=1, device=CPU, interval=10) as progress:
+        for i in progress:
+            progress.update(items(i, 0, 0), 1, 320, ['a.jpg'])
+    assert copies == [(10, 3)]
+
+
 def test_memory_used_is_this_process():
     before = float(memory_used(CPU)[:-1])
     block = np.ones(2**27)  # 1 GiB
