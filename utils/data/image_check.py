@@ -110,7 +110,7 @@ def _checked_header(file: BinaryIO) -> Header:
     except Image.DecompressionBombError:  # told by the header, before any pixel is decoded
         raise BadImage(f'more than {MAX_PIXELS:,} pixels') from None
     except Exception as problem:  # what Pillow raises on damaged files is of any kind
-        raise BadImage(f'unreadable: {problem}') from None
+        raise BadImage(f'unreadable: {str(problem).strip()}') from None
 
 
 def _ends_well(file: BinaryIO, kind: str) -> bool:

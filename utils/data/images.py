@@ -28,6 +28,7 @@ MAX_BYTES = 2**31 - 1  # of a file: what OpenCV takes
 WRITABLE = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _LONGEST_SIDE = {'.jpeg': 65_500, '.jpg': 65_500, '.webp': 16_383}  # pixels that libjpeg and libwebp write
 
+_PNG_START = b'\x89PNG\r\n\x1a\n'
 _JPEG_START, _JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
 
 
@@ -94,27 +95,34 @@ def decode_image(data: bytes, name: str | Path) -> tuple[np.ndarray, str]:
         if header.deep and (found := _decode_deep(data, header, name)):
             return found
         # OpenCV 4.11 turns WebP not at all, and TIFF fails or is turned twice.
-        by_opencv = not header.turned and data[4:8] != b'ftyp'
+        by_opencv = not (header.turned or header.deep or data[4:8] == b'ftyp')
         image = _opencv(data, cv2.IMREAD_COLOR) if by_opencv else None
         if image is not None:
-            return image, 'more than 8 bits, made 8 by OpenCV' if header.deep else ''
+            return image, ''
         with open_with_pillow(io.BytesIO(data)) as picture:
             rgb, note = _converted(picture, str(name))
+        note = note or ('more than 8 bits, of which Pillow keeps the upper 8' if header.deep else '')
         return np.ascontiguousarray(rgb[..., ::-1]), note
     except DataError:
         raise
     except MemoryError:
         raise DataError(f'{name}: too large a picture', 'scale it down or cut it') from None
+    except Image.UnidentifiedImageError:
+        raise DataError(
+            f'{name}: unreadable picture (of no kind that is known)', 'replace or remove the file'
+        ) from None
     except Exception as problem:  # what Pillow raises on damaged files is of any kind
-        raise DataError(f'{name}: unreadable picture ({problem})', 'replace or remove the file') from None
+        raise DataError(f'{name}: unreadable picture ({str(problem).strip()})', 'replace or remove the file') from None
 
 
 def _needs_header(data: bytes) -> bool:
     """Whether OpenCV alone might decode it wrongly: TIFF, WebP with room for EXIF, PNG of 16 bits."""
-    return is_tiff(data) or data[8:16] == b'WEBPVP8X' or (data[:4] == b'\x89PNG' and data[24:25] == b'\x10')
+    return is_tiff(data) or data[8:16] == b'WEBPVP8X' or (data.startswith(_PNG_START) and data[24:25] == b'\x10')
 
 
 def _opencv(data: bytes, flags: int) -> np.ndarray | None:
+    if data.startswith(_PNG_START) and not _chunks_fit(data):
+        return None  # OpenCV 4.11 would allocate and clear what a chunk's length claims, up to 4 GiB
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         if image is None and data.startswith(_JPEG_START):
@@ -125,12 +133,23 @@ def _opencv(data: bytes, flags: int) -> np.ndarray | None:
         return None
 
 
+def _chunks_fit(data: bytes) -> bool:
+    """Whether each of a PNG's chunks, which begin with their length and kind, lies within the file (PNG 3, 5.3)."""
+    place, kind = len(_PNG_START), b''
+    while kind != b'IEND' and place + 12 <= len(data):
+        length, kind = int.from_bytes(data[place : place + 4], 'big'), data[place + 4 : place + 8]
+        place += length + 12  # with the sum behind the content
+    return kind == b'IEND' and place <= len(data)
+
+
 def _decode_deep(data: bytes, header: Header, name: str | Path) -> tuple[np.ndarray, str] | None:
     """An image of more than eight bits, and the note; None where OpenCV can't decode it."""
     # OpenCV turns TIFF by its tag whatever the flags, and PNG as the flags say.
     flags = cv2.IMREAD_UNCHANGED if header.format == 'TIFF' else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     pixels = _opencv(data, flags)
-    if pixels is None:
+    if (
+        pixels is None or pixels.dtype == np.uint8
+    ):  # of 16-bit grey with alpha it keeps the upper 8, whatever is in them
         return None
     converted, note = to_8_bits(pixels, str(name), header.most)
     if pixels.dtype == np.uint16 and pixels.ndim == 3 and pixels.max() >= 1 << 14 and not header.turned:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.fuzz import bounded
 from tests.utils.data.conftest import picture
-from tests.utils.data.image_files import encoded, smooth, tiff
+from tests.utils.data.image_files import encoded, plain_files, smooth, tiff
 from utils.data.image_check import BadImage, check_image, load_image
 from utils.data.images import read_image
 from utils.errors import DataError
@@ -131,6 +133,21 @@ def test_headers_that_claim_far_too_much_allocate_nothing(tmp_path, suffix):
     (tmp_path / 'b').write_bytes(content)
     with pytest.raises(BadImage, match='more than 178,956,970 pixels|unreadable|not a picture'):
         check_image(tmp_path / 'b')
+
+
+@pytest.mark.parametrize('kind', ['png RGB', 'png animated', 'png deep'])
+@pytest.mark.parametrize('length', [0x10000000, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize('place', ['first', 'IDAT', 'IEND'])
+def test_lengths_of_png_chunks_are_not_believed(tmp_path, kind, length, place):
+    """OpenCV would allocate them."""
+    content = (plain_files() | {'png deep': encoded('.png', smooth().astype(np.uint16))})[kind]
+    at = 33 if place == 'first' else content.find(place.encode()) - 4
+    rest = b'tEXt' + content[at:] if place == 'first' else content[at + 4 :]
+    (tmp_path / 'a.png').write_bytes(content[:at] + length.to_bytes(4, 'big') + rest)
+    with bounded(megabytes=60):
+        for read, error in ((check_image, BadImage), (load_image, DataError), (read_image, DataError)):
+            with suppress(error):
+                read(tmp_path / 'a.png')
 
 
 def test_what_is_no_file(tmp_path):

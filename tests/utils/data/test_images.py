@@ -224,7 +224,8 @@ def test_opencvs_own_float_tiff(tmp_path):
 @pytest.mark.parametrize(
     ('pixels', 'complaint'),
     [
-        (RAMP - 1000, 'int64 pixels'), (UNIT * 4000, 'from 0 to 4000, for which there is no rule'),
+        (COLOUR_16[..., :2], 'of no kind that is known'),
+        (UNIT * 4000, 'from 0 to 4000, for which there is no rule'),
         (UNIT / 0.5 - 1, 'from -1 to 1, for which there is no rule'), (np.where(RAMP, UNIT[..., 0], np.nan), 'has NaN'),
         ((RAMP - 1000).astype(np.int16), 'int16 pixels from -1000 to 2996, for which there is no rule'),
         ((RAMP * 100).astype(np.int32), 'int32 pixels from 0 to 399600, for which there is no rule. Convert all'),
@@ -232,10 +233,6 @@ def test_opencvs_own_float_tiff(tmp_path):
 )  # fmt: skip
 def test_deep_files_without_a_rule_are_refused(tmp_path, pixels, complaint):
     file = tmp_path / 'a.tif'
-    if pixels.dtype == np.int64:
-        with pytest.raises(DataError, match=f'x: {complaint} from -1000 to 2996, for which there is no rule'):
-            from_array(pixels, 'x')
-        return
     file.write_bytes(tiff(pixels.astype(np.float32) if pixels.dtype.kind == 'f' else pixels))
     for read in (read_image, load_image):
         with pytest.raises(DataError, match=f'{file}: .*{complaint}'):
