@@ -33,11 +33,13 @@ from utils.device_choice import claim_device
 from utils.errors import ResourceError, UserError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, set_logging
 from utils.options import option, parse_options
+from utils.terminal import LONGEST_NAME, shortened
 
 if TYPE_CHECKING:
     from models.autoshape import AutoShape
     from models.detections import Detections
 
+CHUNK = 1 << 16  # bytes
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP')  # Pillow's decoders for others are less well tried
 
 
@@ -80,10 +82,14 @@ class Server(ThreadingHTTPServer):
         super().__init__((opt.host, opt.port), Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self.room.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        if not self.room.acquire(blocking=False):
             self.shutdown_request(request)  # without an answer: that could block all others
+            return
+        try:
+            super().process_request(request, client_address)
+        except Exception:  # no thread could be started, which would have made room again
+            self.room.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -141,7 +147,8 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(HTTPStatus.NOT_FOUND, {'error': 'POST a picture to /detect'})
             return
         limits = {'max_bytes': opt.max_bytes, 'max_pixels': opt.max_pixels, 'formats': FORMATS}
-        self.reply(HTTPStatus.OK, {'names': self.server.model.names, **limits})
+        names = [shortened(name, LONGEST_NAME) for name in self.server.model.names]
+        self.reply(HTTPStatus.OK, {'names': names, **limits})
 
     def do_POST(self) -> None:
         try:
@@ -163,17 +170,22 @@ class Handler(BaseHTTPRequestHandler):
             Refusal: it says no length, is too large, or does not arrive.
         """
         said = self.headers.get('Content-Length', '')
-        if not said.isdecimal():
+        if not (said.isascii() and said.isdecimal()):
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, 'say the Content-Length')
         length, most = int(said[:20]), self.server.opt.max_bytes
         if length > most:
-            self.rfile.read(min(length, 4 * most))  # or the answer may get lost: some clients send before they listen
+            self.drain(min(length, 4 * most))
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f'{length:,} bytes; {most:,} are allowed')
         body = self.rfile.read(length)
         self.alarm.cancel()
         if len(body) < length:
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, f'only {len(body):,} of {length:,} bytes arrived')
         return body
+
+    def drain(self, length: int) -> None:
+        """Take what is being sent and drop it, or the answer may get lost: some clients send before they listen."""
+        while length > 0 and (piece := self.rfile.read1(min(length, CHUNK))):
+            length -= len(piece)
 
     def reply(self, status: HTTPStatus, content: dict[str, Any]) -> None:
         data = json.dumps(content).encode()
@@ -212,7 +224,7 @@ def answer(results: Detections) -> dict[str, Any]:
     height, width = results.ims[0].shape[:2]
     found = [
         {
-            'name': results.names[int(c)],
+            'name': shortened(results.names[int(c)], LONGEST_NAME),
             'class': int(c),
             'confidence': round(conf, 4),
             'box': [round(v, 1) for v in box],

@@ -29,6 +29,7 @@ from utils.errors import UsageError, WeightsError
 from utils.imgsz import check_img_size, image_sides
 from utils.log import LOGGER
 from utils.nms import class_numbers, non_max_suppression
+from utils.terminal import shown_name
 from utils.values import items, number, text, whole_number
 
 if TYPE_CHECKING:
@@ -365,7 +366,8 @@ def _check_ensemble(members: Sequence[NetworkRunner | Runner]) -> None:
         if member.kind.endswith('-nms'):
             raise WeightsError(f'{member.path}: suppresses boxes itself, so it can be in no ensemble', 'export it anew')
         if member.names != members[0].names:
-            counts = f'{len(member.names)} classes {member.names[:3]}..., the first {len(members[0].names)}'
+            first = ', '.join(map(shown_name, member.names[:3]))
+            counts = f'{len(member.names)} classes {first}, ..., the first {len(members[0].names)}'
             raise WeightsError(f'Ensemble: {member.path} has {counts}', 'join only models of one data set')
 
 

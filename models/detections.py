@@ -16,7 +16,7 @@ from utils.boxes import xyxy2xywh
 from utils.errors import ResourceError, explain
 from utils.log import LOGGER
 from utils.paths import Distinct, folder_name, increment_path
-from utils.terminal import showable_lines
+from utils.terminal import showable_lines, shown_name
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -226,7 +226,7 @@ def _show(im: np.ndarray, title: str) -> bool:
 def count_words(rows: np.ndarray, names: Sequence[str]) -> str:
     """Detections (n, 6) by class in words: '4 persons, 1 bus'; '' for none."""
     numbers, counts = np.unique(rows[:, 5].astype(int), return_counts=True)
-    return ', '.join(f'{n} {names[c]}{"s" if n > 1 else ""}' for c, n in zip(numbers, counts))
+    return ', '.join(f'{n} {shown_name(names[c])}{"s" if n > 1 else ""}' for c, n in zip(numbers, counts))
 
 
 def _tensors(rows: Any) -> list[torch.Tensor]:

@@ -13,6 +13,7 @@ from utils.boxes import clip_coords, xywh2xyxy, xyxy2xywh
 from utils.data.images import write_image
 from utils.fonts import find_font
 from utils.paths import LONGEST_NAME, fit_name, increment_path
+from utils.terminal import shown_name
 
 Color = tuple[int, int, int]
 
@@ -103,7 +104,7 @@ class Annotator:
         else:
             cv2.rectangle(self.im, (x1, y1), (x2, y2), color, self.lw, cv2.LINE_AA)
         if label:
-            self._label(x1, y1, label, color, txt_color)
+            self._label(x1, y1, shown_name(label), color, txt_color)
 
     def _label(self, x: int, y: int, label: str, color: Color, txt_color: Color) -> None:
         """Text on a filled ground that stands on (x, y), or hangs from it where the picture has no room above.

@@ -25,6 +25,7 @@ from utils.errors import DataError
 from utils.log import LOGGER
 from utils.metrics import IOU_THRESHOLDS, ConfusionMatrix, ap_per_class, match_detections
 from utils.paths import Distinct, atomic_write, write_file
+from utils.terminal import shown_name
 
 if TYPE_CHECKING:
     from utils.data.yaml import DataConfig
@@ -76,8 +77,9 @@ class Scores:
 
     def class_lines(self, names: Sequence[str]) -> list[str]:
         """The table's line for each class that has labels."""
+        shown = [shown_name(names[c]) for c in self.classes]
         return [
-            ROW % (names[c], self.seen, self.labels[c], self.p[i], self.r[i], self.ap[i, 0], self.ap[i].mean())
+            ROW % (shown[i], self.seen, self.labels[c], self.p[i], self.r[i], self.ap[i, 0], self.ap[i].mean())
             for i, c in enumerate(self.classes)
         ]
 

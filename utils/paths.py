@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 
 from utils.errors import ConfigError, UserError
+from utils.terminal import CONTROLS
 from utils.text import read_text
 from utils.yaml_text import parse_yaml
 
@@ -197,11 +198,13 @@ def fit_name(name: str, limit: int = LONGEST_NAME) -> str:
 
 
 def folder_name(name: str) -> str:
-    """A text, such as a class name, as the name of a folder: without separators, not hidden, not .., not too long.
+    """A text, such as a class name, as the name of a folder: without separators and controls, not hidden, not .., not
+    too long.
 
     '../x/dog' -> '__x_dog'
     """
-    safe = re.sub('[/\\\\:\0\ud800-\udc7f\udd00-\udfff]|^\\.+', '_', name)  # halves of characters can't be written
+    halves = r'\ud800-\udc7f\udd00-\udfff'  # of characters: they can't be written
+    safe = re.sub(f'[/\\\\:{CONTROLS}{halves}]|^\\.+', '_', name)
     return fit_name(safe) or '_'
 
 

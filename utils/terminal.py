@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+LONGEST_NAME = 100  # characters
 _STYLES = re.compile(r'(\x1b\[[\d;]*m)')  # colours and bold, as `colorstr` writes them
-# Control characters, what turns the direction of writing round (Unicode TR 9), and bytes kept by `os.fsdecode`.
-_UNSHOWABLE = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
+# Control characters and what turns the direction of writing round (Unicode TR 9), as a range of a regular expression.
+CONTROLS = r'\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069'
+_UNSHOWABLE = re.compile(f'[{CONTROLS}\ud800-\udfff]')
 
 
 def printable(text: object, limit: int = 0) -> str:
@@ -17,6 +19,11 @@ def printable(text: object, limit: int = 0) -> str:
         limit: characters to show at most; beyond, the middle is left out. 0 shows all.
     """
     return shortened(_UNSHOWABLE.sub(_escaped, str(text)), limit)
+
+
+def shown_name(name: object) -> str:
+    """The name of a class in a line, a table or a figure: names come from files of others, and may be of any length."""
+    return printable(name, LONGEST_NAME)
 
 
 def showable_lines(text: str, limit: int = 0) -> str:

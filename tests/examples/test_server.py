@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from examples.server import Options, make_server
+from examples.server import CHUNK, Handler, Options, make_server
 from models.autoshape import AutoShape
 from tests.models.exports import CONF, NAMES, claimed_png, pictures, save_small, small_model
 from utils.errors import ResourceError, UsageError
@@ -215,3 +215,39 @@ def test_the_command(weights):
         finally:
             process.kill()
     assert os.path.exists(weights)
+
+
+def test_a_refused_body_is_dropped_piece_by_piece():
+    class Sender(io.RawIOBase):
+        taken: list[int] = []  # noqa: RUF012
+
+        def read1(self, size):
+            self.taken.append(size)
+            return bytes(min(size, 50_000))
+
+    handler = Handler.__new__(Handler)
+    handler.rfile = Sender()
+    handler.drain(10_000_000)
+    assert max(Sender.taken) == CHUNK
+    assert len(Sender.taken) == 200
+
+
+def test_a_thread_that_can_not_be_started_leaves_no_slot_taken(server, monkeypatch):
+    def fail(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', fail)
+        for _ in range(2 * LIMITS['connections']):
+            ours, theirs = socket.socketpair()
+            with ours, theirs, pytest.raises(RuntimeError, match="can't start"):
+                server.process_request(theirs, ('a', 1))
+    assert ask(server, encoded())[0] == 200
+
+
+def test_long_names_are_cut_in_answers(server, monkeypatch):
+    monkeypatch.setattr(server.model.backend, 'names', ['\x1b[2J' + 'x' * 100_000] * len(NAMES))
+    _, limits = ask(server, method='GET', path='/')
+    assert {len(name) for name in limits['names']} == {100}
+    _, found = ask(server, encoded())
+    assert {len(each['name']) for each in found['detections']} == {100}

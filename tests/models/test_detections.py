@@ -181,3 +181,9 @@ def test_display_does_what_is_asked_for(results, monkeypatch, capsys):
     assert called == [('show', False), ('save', False)]
     results.display(pprint=True)
     assert 'image 1/2' in capsys.readouterr().out
+
+
+def test_names_from_a_hostile_file_are_one_short_line_in_words():
+    words = count_words(np.array([[0, 0, 1, 1, 1, 0]]), ['\x1b[2J\n\u202e' + 'x' * 1_000_000])
+    assert words.startswith(r'1 \x1b[2J\x0a\u202ex')
+    assert len(words) < 110

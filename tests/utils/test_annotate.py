@@ -11,6 +11,7 @@ from utils import fonts
 from utils.annotate import Annotator, Colors, colors, save_one_box
 from utils.fonts import default_font, find_font
 from utils.paths import ROOT
+from utils.terminal import shown_name
 
 
 def test_colours_go_round_and_turn_to_bgr():
@@ -193,3 +194,15 @@ def test_drawing_imports_no_matplotlib_and_no_oneflow():
     code = 'import sys, utils.annotate; print([m for m in ("matplotlib", "oneflow", "pandas") if m in sys.modules])'
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert out.stdout.strip() == '[]'
+
+
+@pytest.mark.parametrize('pil', [False, True])
+def test_a_label_from_a_hostile_file_is_one_short_line(pil):
+    name = 'a\n\x1b[2J\u202e' + 'b' * 1_000_000
+    drawn = []
+    for label in (name, shown_name(name)):
+        pen = Annotator(np.zeros((60, 1500, 3), np.uint8), line_width=2, pil=pil)
+        pen.box_label((2, 30, 40, 50), label)
+        drawn.append(pen.result())
+    assert drawn[0].any()
+    np.testing.assert_array_equal(*drawn)

@@ -258,6 +258,7 @@ def test_a_locked_folder_is_one_callers_at_a_time(tmp_path):
 
 @pytest.mark.parametrize(('name', 'folder'), [
     ('person', 'person'), ('a cat', 'a cat'), ('../x/dog', '__x_dog'), ('..', '_'), ('a\\b:c\0', 'a_b_c_'), ('', '_'),
+    ('a\n\x1b[2J\u202eb', 'a__[2J_b'),
 ])  # fmt: skip
 def test_folder_names(name, folder):
     assert folder_name(name) == folder
