@@ -311,7 +311,7 @@ def start_training(opt: TrainOptions, callbacks: Callbacks | None = None, comman
     """
     from utils.train_state import reopen
 
-    opt, checkpoint = reopen(opt) if opt.resume else (opt, None)
+    opt, checkpoint = reopen(opt) if opt.resume and opt.evolve is None else (opt, None)
     if command or world_size() > 1:
         claim_device(opt.device)
     import_oneflow()

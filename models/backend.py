@@ -285,7 +285,9 @@ def _reopened(
     parts: Sequence[tuple[Any, bool, str | Path]], device: str, fp16: bool, dnn: bool, names: list[str]
 ) -> Backend:
     """What `Backend.__reduce__` took apart: for each member its network or None, whether it is frozen, its file."""
-    at, members = find_device(device), []
+    import oneflow as torch
+
+    at, members = find_device(torch.device(device)), []
     for network, frozen, path in parts:
         if network is None:
             runner = _open(path, at, dnn)

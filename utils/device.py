@@ -24,7 +24,8 @@ def select_device(device: Any = '', batch_size: int = 0) -> torch.device:
     Several GPUs take one process each, started by the launcher; the process's local rank picks its own.
 
     Args:
-        device: as `utils.device_choice.parse_device` takes it.
+        device: as `utils.device_choice.parse_device` takes it. One of OneFlow's own, such as this function gives, has
+            the number that CUDA gives a GPU, where `--device` may have another; see `utils.device_choice`.
         batch_size: the batch over all processes; has to divide by their number. 0 is not checked.
 
     Raises:
@@ -40,7 +41,13 @@ def select_device(device: Any = '', batch_size: int = 0) -> torch.device:
     count = torch.cuda.device_count() if kind != 'cpu' and torch.cuda.is_available() else 0
     if kind == 'cpu' or (not kind and not count):
         return torch.device('cpu')
-    return torch.device(f'cuda:{_gpu_of_this_process(gpus, count, device)}')
+    if not count:
+        number = ' of this number' if gpus else ''  # others may be hidden
+        raise UsageError(f'--device {device}: OneFlow sees no CUDA GPU{number} on this machine', 'use --device cpu')
+    chosen = device.index if isinstance(device, torch.device) else _gpu_of_this_process(gpus, count, device)
+    if chosen >= count:
+        raise UsageError(f'--device {device}: OneFlow sees only {count} GPUs, numbered from 0', 'name one of those')
+    return torch.device(f'cuda:{chosen}')
 
 
 def _gpu_of_this_process(gpus: list[int], count: int, device: Any) -> int:
@@ -51,13 +58,9 @@ def _gpu_of_this_process(gpus: list[int], count: int, device: Any) -> int:
         count: of the GPUs that OneFlow sees.
     """
     asked = f'--device {device}' if gpus else '--device'
-    if not count:
-        number = ' of this number' if gpus else ''  # others may be hidden, see utils/device_choice.py
-        raise UsageError(f'--device {device}: OneFlow sees no CUDA GPU{number} on this machine', 'use --device cpu')
     numbers = cuda_numbers(gpus) if gpus else list(range(count))
-    if max(numbers) >= count:
-        these = f' of these {len(gpus)}' if numbers == list(range(len(gpus))) else ''
-        raise UsageError(f'{asked}: OneFlow sees only {count}{these} GPUs, numbered from 0', 'name one of those')
+    if len(numbers) > 1 and max(numbers) >= count:
+        raise UsageError(f'{asked}: OneFlow sees only {count} GPUs on this machine', 'name fewer')
     if len(gpus) > 1 and world_size() == 1:
         raise UsageError(
             f'{asked}: several GPUs take one process each',

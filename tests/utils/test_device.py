@@ -9,8 +9,9 @@ import oneflow as torch
 import pytest
 from oneflow import nn
 
-from models.backend import find_device
+from models.backend import find_device, load_backend
 from utils import device as device_module
+from utils.checkpoint import attempt_load
 from utils.device import (
     copy_module,
     describe_device,
@@ -22,6 +23,7 @@ from utils.device import (
 )
 from utils.distributed import is_main, local_rank, rank, world_size
 from utils.errors import UsageError
+from utils.paths import ROOT
 
 
 @pytest.fixture
@@ -103,9 +105,35 @@ def test_gpus_chosen_after_oneflow_was_imported(gpus, two_processes, monkeypatch
     assert select_device('1').index == 1  # alone, any GPU will do
 
 
+@pytest.mark.parametrize('local_rank', [0, 1])
+def test_a_device_of_oneflows_is_taken_as_it_is(gpus, monkeypatch, local_rank):
+    """What was chosen is handed on: --device 1,0 of a command is cuda:0 and cuda:1 for OneFlow."""
+    for key, value in {'RANK': local_rank, 'LOCAL_RANK': local_rank, 'WORLD_SIZE': 2}.items():
+        monkeypatch.setenv(key, str(value))
+    monkeypatch.setattr('utils.device_choice._shown', [3, 2])
+    chosen = select_device('3,2')
+    assert chosen.index == local_rank
+    assert select_device(chosen) == find_device(chosen) == chosen
+    with pytest.raises(UsageError, match='--device cuda:2: OneFlow sees only 2 GPUs'):
+        select_device(torch.device('cuda:2'))
+
+
+def test_what_was_chosen_reaches_the_weights(gpus, monkeypatch):
+    """A command's --device 1 is cuda:0 to it, from the choice to the network."""
+    moved = []
+    monkeypatch.setattr('utils.device_choice._shown', [1])
+    monkeypatch.setattr(nn.Module, 'to', lambda module, device: moved.append(device.index) or module)
+    device = select_device('1')
+    weights = ROOT / 'docs/weights/shapes.safetensors'
+    attempt_load(weights, device, fuse=False)
+    load_backend(weights, device, fuse=False)
+    load_backend(weights, '1', fuse=False)
+    assert moved == [0, 0, 0]
+
+
 def test_a_gpu_that_is_named_and_not_there(gpus, two_processes, monkeypatch):
     monkeypatch.setattr('utils.device_choice._shown', [0, 1, 5])
-    with pytest.raises(UsageError, match='--device 0,1,5: OneFlow sees only 2 of these 3 GPUs'):
+    with pytest.raises(UsageError, match='--device 0,1,5: OneFlow sees only 2 GPUs on this machine'):
         select_device('0,1,5')
 
 
