@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from utils.data.converters.coco import coco_pictures, read_argoverse, read_coco
-from utils.data.converters.rows import write_labels
+from utils.data.converters.rows import visible, write_labels
 from utils.data.converters.sku110k import sku110k_pictures
 from utils.data.converters.visdrone import visdrone_pictures
 from utils.data.converters.voc import voc_names, voc_pictures
@@ -82,7 +82,7 @@ def convert_argoverse(source: str | Path, target: str | Path) -> None:
 
 
 def _files(folder: str | Path, pattern: str) -> list[Path]:
-    files = sorted(Path(folder).glob(pattern))
+    files = visible(folder, pattern)
     if not files:
         raise DataError(f'{folder}: no {pattern} files there', 'check the path')
     return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,8 +51,8 @@ def autosplit(
         file = folder.parent / f'autosplit_{name}.txt'
         file.unlink(missing_ok=True)
         if members:
-            with atomic_write(file, 'w') as f:
-                f.writelines(f'./{Path(image).relative_to(folder.parent).as_posix()}\n' for image in members)
+            with atomic_write(file) as f:  # names are bytes
+                f.writelines(os.fsencode(f'./{Path(image).relative_to(folder.parent)}\n') for image in members)
     return splits
 
 

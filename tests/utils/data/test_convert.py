@@ -77,6 +77,11 @@ def area(points: np.ndarray) -> float:
     return abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
+def test_what_would_be_written_without_area_is_not_written():
+    assert box_row(0, (10, 10, 10.0001, 20), (320, 320)) == ''
+    assert polygon_row(0, np.array([[10, 10], [10.0001, 20], [10, 30]]), (320, 320)) == ''
+
+
 def test_parts_are_joined_by_bridges_without_width():
     square = np.array([[0, 0], [4, 0], [4, 4], [0, 4]], float)
     parts = [square, square * 0.5 + [10, 1], square * 0.25 + [20, 2]]
@@ -203,9 +208,10 @@ def test_json_that_is_not_coco(tmp_path, change, message):
 
 
 def test_files_that_are_not_json(tmp_path):
-    (tmp_path / 'x').write_bytes(b'\xff{')
-    with pytest.raises(DataError, match='x: not annotations in COCO format'):
-        run('coco', tmp_path / 'x', tmp_path / 'labels')
+    for content in (b'\xff{', b'[' * 100_000):
+        (tmp_path / 'x').write_bytes(content)
+        with pytest.raises(DataError, match='x: not annotations in COCO format'):
+            run('coco', tmp_path / 'x', tmp_path / 'labels')
     with pytest.raises(DataError, match='y: no such file'):
         run('coco', tmp_path / 'y', tmp_path / 'labels')
 
@@ -261,6 +267,11 @@ def test_voc(voc, tmp_path, capsys):
     assert run('voc', voc, tmp_path / 'official', '--names', 'VOC.yaml')['a.b.txt'] == f'11 {dog}\n7 {cat}\n'
 
 
+def test_hidden_files_of_a_mac_are_no_annotations(voc, tmp_path):
+    (voc / '._a.b.xml').write_bytes(b'\x00\x05\x16\x07')
+    assert sorted(run('voc', voc, tmp_path / 'labels')) == ['a.b.txt', 'c.txt']
+
+
 @pytest.mark.parametrize(
     ('text', 'message'),
     [('<annotation>', 'no element found'), ('<a/>', 'size 0x0'), (voc_xml(('dog', '0', 1, 2, 3)), 'could not convert')],
@@ -281,6 +292,7 @@ def test_visdrone(tmp_path):
     picture(tmp_path / 'images/a.jpg', (100, 50))
     rows = ['10,10,20,20,1,4,0,0', '0,0,5,5,0,1,0,0', '0,0,5,5,1,11,0,0', '0,0,5,5,1,0,0,0', '0,0,50,50,1,10,0,0,', '']
     (tmp_path / 'annotations/a.txt').write_text('\n'.join(rows))
+    (tmp_path / 'annotations/._a.txt').write_bytes(b'\xff\x00')
     expected = '3 0.200000 0.400000 0.200000 0.400000\n9 0.250000 0.500000 0.500000 1.000000\n'
     assert run('visdrone', tmp_path, tmp_path / 'labels') == {'a.txt': expected}
     (tmp_path / 'annotations/b.txt').write_text('')
@@ -290,6 +302,9 @@ def test_visdrone(tmp_path):
     with pytest.raises(DataError, match=r'b\.jpg: not a picture'):
         run('visdrone', tmp_path, tmp_path / 'more')
     picture(tmp_path / 'images/b.jpg')
+    (tmp_path / 'annotations/b.txt').write_bytes('0,0,5,5,1,1,0,0'.encode('utf-16'))
+    with pytest.raises(DataError, match=r'b\.txt: not UTF-8 text but, as it seems, UTF-16'):
+        run('visdrone', tmp_path, tmp_path / 'more')
     (tmp_path / 'annotations/b.txt').write_text('1 2 3')
     with pytest.raises(DataError, match=r'b\.txt: not a VisDrone annotation'):
         run('visdrone', tmp_path, tmp_path / 'more')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import cv2
@@ -30,6 +31,14 @@ def test_autosplit_deals_every_picture_to_one_list(tmp_path):
     assert not (tmp_path / 'set/autosplit_test.txt').exists()
     assert autosplit(images, (8, 2, 0)) == splits
     assert autosplit(images, (8, 2, 0), seed=1) != splits
+
+
+def test_autosplit_of_names_of_any_bytes(tmp_path):
+    images = tmp_path / 'set/images'
+    images.mkdir(parents=True)
+    (images / os.fsdecode(b'\xb2\xe2.jpg')).touch()
+    splits = autosplit(images, (1, 0, 0))
+    assert list_images(tmp_path / 'set/autosplit_train.txt') == splits['train'] == list_images(images)
 
 
 def test_autosplit_of_annotated_pictures(data_set):

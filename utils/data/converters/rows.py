@@ -14,9 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.data.image_header import open_with_pillow
+from utils.data.parse import NO_SIDE
 from utils.errors import DataError
 from utils.log import LOGGER
 from utils.paths import atomic_folder
+from utils.terminal import printable
 
 Size = tuple[int, int]  # width, height in pixels
 
@@ -38,7 +40,7 @@ def box_row(label: int, corners: Sequence[float], size: Size) -> str:
         raise ValueError(f'picture of {size[0]}x{size[1]} pixels')
     left, right = (min(max(float(x), 0), size[0]) / size[0] for x in corners[::2])
     top, bottom = (min(max(float(y), 0), size[1]) / size[1] for y in corners[1::2])
-    if not (right > left and bottom > top):
+    if not (right - left >= NO_SIDE and bottom - top >= NO_SIDE):  # written as 0; NaN is not
         return ''
     return _row(label, [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
 
@@ -50,7 +52,8 @@ def polygon_row(label: int, points: np.ndarray, size: Size) -> str:
         points: (n, 2) x, y in pixels.
     """
     cut = np.clip(np.asarray(points, float), 0, size) / size
-    return _row(label, cut.ravel().tolist()) if len(cut) > 2 and (np.ptp(cut, axis=0) > 0).all() else ''  # NaN is not
+    has_area = len(cut) > 2 and (np.ptp(np.round(cut, 6), axis=0) >= NO_SIDE).all()  # NaN is not
+    return _row(label, cut.ravel().tolist()) if has_area else ''
 
 
 def _row(label: int, values: Iterable[float]) -> str:
@@ -112,6 +115,11 @@ def _write_new(file: Path, text: str) -> None:
         raise DataError(f'{file.stem}: two pictures of this name', 'rename one of them') from None
 
 
+def visible(folder: str | Path, pattern: str) -> list[Path]:
+    """The files of a folder that a glob matches, sorted, without hidden ones, such as a Mac's ._a.xml."""
+    return sorted(file for file in Path(folder).glob(pattern) if not file.name.startswith('.'))
+
+
 def picture_size(file: Path) -> Size:
     """Width and height as stored, without decoding the picture."""
     try:
@@ -134,6 +142,14 @@ def reading(file: Path, kind: str) -> Iterator[None]:
         yield
     except FileNotFoundError as problem:
         raise DataError(f'{problem.filename or file}: no such file', 'check the path') from None
-    except (LookupError, TypeError, ValueError, SyntaxError, AttributeError) as problem:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        SyntaxError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as problem:
         what = f'no {problem}' if isinstance(problem, KeyError) else str(problem)
-        raise DataError(f'{file}: not {kind} ({what[:100]})', 'check that it is the right file') from problem
+        raise DataError(f'{file}: not {kind} ({printable(what, 100)})', 'check that it is the right file') from problem

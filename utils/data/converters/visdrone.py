@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from utils.data.converters.rows import Picture, Size, box_row, picture_size, reading
+from utils.data.converters.rows import Picture, Size, box_row, picture_size, reading, visible
+from utils.text import read_text
 
 CATEGORIES = range(1, 11)  # pedestrian to motor; 0 are ignored regions, 11 is anything else
 
@@ -16,10 +17,10 @@ def visdrone_pictures(folder: str | Path) -> Iterator[Picture]:
     Rows with score 0, which evaluation is to ignore, and those of no category are left out.
     """
     folder = Path(folder)
-    for file in sorted((folder / 'annotations').glob('*.txt')):
+    for file in visible(folder / 'annotations', '*.txt'):
         with reading(file, 'a VisDrone annotation'):
             size = picture_size(folder / 'images' / f'{file.stem}.jpg')
-            rows = [_row(line, size) for line in file.read_text().splitlines() if _counts(line)]
+            rows = [_row(line, size) for line in read_text(file).splitlines() if _counts(line)]
         yield Picture(file.stem, rows)
 
 
