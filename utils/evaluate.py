@@ -24,7 +24,7 @@ from utils.coco import (
 from utils.errors import DataError
 from utils.log import LOGGER
 from utils.metrics import IOU_THRESHOLDS, ConfusionMatrix, ap_per_class, match_detections
-from utils.paths import Distinct, atomic_write, write_file
+from utils.paths import Distinct, atomic_write, fit_name, write_file
 from utils.terminal import shown_name
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class DetectionFiles:
         """Add a picture of `shape` (height, width) with its detections (n, 6) in its pixels."""
         self.paths.append(path)
         if self.txt and len(detections):
-            name = self.distinct(f'{Path(path).stem}.txt')
+            name = fit_name(self.distinct(f'{Path(path).stem}.txt'))
             save_one_txt(detections, self.conf, shape, self.folder / 'labels' / name)
         if self.json_name:
             save_one_json(detections, self.rows, path, self.class_map, self._known())

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image, TiffImagePlugin
 
+PNG_START = b'\x89PNG\r\n\x1a\n'
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # 178,956,970, half a gigabyte once decoded: where Pillow refuses
 
 # Grey with white or black as 0, RGB, and the logarithmic forms, which OpenCV makes floats of when asked for all bits,
@@ -69,26 +70,39 @@ def _is_heif(file: BinaryIO | str | Path) -> bool:
 
 
 def read_header(file: BinaryIO) -> Header:
-    """The header of an image file that is open at its start; leaves it anywhere.
+    """The whole header of an image file that is open at its start; leaves it anywhere.
 
     Raises:
         Image.DecompressionBombError: it has more than `MAX_PIXELS`.
         Exception: as `open_with_pillow`.
     """
-    start = file.read(25)
+    found = decoding_header(file)
+    if found.format == 'TIFF':
+        return found
     file.seek(0)
-    if is_tiff(start):
-        return _tiff_header(file)
     with open_with_pillow(file) as image:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        deep = image.format == 'PNG' and start[24:] == b'\x10'
-        most = 65535 if deep and _has_sbit(file) else 0
-        return Header(image.format, exif_size(image), orientation in range(2, 9), deep, most)
+        turned = image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
+        return found._replace(format=image.format, size=exif_size(image), turned=turned)
 
 
-def is_tiff(data: bytes) -> bool:
-    """Whether a file's first bytes are those of a TIFF."""
-    return data[:4] in TiffImagePlugin.PREFIXES
+def decoding_header(file: BinaryIO) -> Header:
+    """As much of a header as decoding needs besides what OpenCV finds out, for files that are most often JPEGs.
+
+    Format and size are there only for TIFF, which way up also for WebP. Leaves the file anywhere.
+
+    Raises:
+        Exception: as `read_header`.
+    """
+    start = file.read(25)
+    if start[:4] in TiffImagePlugin.PREFIXES:
+        return _tiff_header(file)
+    if start.startswith(PNG_START) and start[24:] == b'\x10':
+        return Header('', (0, 0), deep=True, most=65535 if _has_sbit(file) else 0)
+    if start[8:16] != b'WEBPVP8X':  # others have no room for EXIF
+        return Header('', (0, 0))
+    file.seek(0)
+    with open_with_pillow(file) as image:
+        return Header('', (0, 0), image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9))
 
 
 def exif_size(image: Image.Image) -> tuple[int, int]:
@@ -100,6 +114,7 @@ def exif_size(image: Image.Image) -> tuple[int, int]:
 
 def _tiff_header(file: BinaryIO) -> Header:
     """By its tags (TIFF 6.0, section 8): Pillow knows no floats in three channels and more of the kind."""
+    file.seek(0)
     start = file.read(8)
     start += file.read(8) if start[2] == 43 else b''  # BigTIFF
     tags = TiffImagePlugin.ImageFileDirectory_v2(start)

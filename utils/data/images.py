@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from utils.data.bit_depth import ImageNotes, to_8_bits
-from utils.data.image_header import Header, is_tiff, open_with_pillow, read_header
+from utils.data.image_header import PNG_START, Header, decoding_header, open_with_pillow
 from utils.errors import DataError, ResourceError
 from utils.log import LOGGER
 from utils.paths import fit_name, write_file
@@ -28,7 +28,6 @@ MAX_BYTES = 2**31 - 1  # of a file: what OpenCV takes
 WRITABLE = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 _LONGEST_SIDE = {'.jpeg': 65_500, '.jpg': 65_500, '.webp': 16_383}  # pixels that libjpeg and libwebp write
 
-_PNG_START = b'\x89PNG\r\n\x1a\n'
 _JPEG_START, _JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
 
 
@@ -91,7 +90,7 @@ def decode_image(data: bytes, name: str | Path) -> tuple[np.ndarray, str]:
         DataError: it is no image, can't be decoded, is too large, or its values can't be converted.
     """
     try:
-        header = read_header(io.BytesIO(data)) if _needs_header(data) else Header('', (0, 0))
+        header = decoding_header(io.BytesIO(data))
         if header.deep and (found := _decode_deep(data, header, name)):
             return found
         # OpenCV 4.11 turns WebP not at all, and TIFF fails or is turned twice.
@@ -115,13 +114,8 @@ def decode_image(data: bytes, name: str | Path) -> tuple[np.ndarray, str]:
         raise DataError(f'{name}: unreadable picture ({str(problem).strip()})', 'replace or remove the file') from None
 
 
-def _needs_header(data: bytes) -> bool:
-    """Whether OpenCV alone might decode it wrongly: TIFF, WebP with room for EXIF, PNG of 16 bits."""
-    return is_tiff(data) or data[8:16] == b'WEBPVP8X' or (data.startswith(_PNG_START) and data[24:25] == b'\x10')
-
-
 def _opencv(data: bytes, flags: int) -> np.ndarray | None:
-    if data.startswith(_PNG_START) and not _chunks_fit(data):
+    if data.startswith(PNG_START) and not _chunks_fit(data):
         return None  # OpenCV 4.11 would allocate and clear what a chunk's length claims, up to 4 GiB
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -135,7 +129,7 @@ def _opencv(data: bytes, flags: int) -> np.ndarray | None:
 
 def _chunks_fit(data: bytes) -> bool:
     """Whether each of a PNG's chunks, which begin with their length and kind, lies within the file (PNG 3, 5.3)."""
-    place, kind = len(_PNG_START), b''
+    place, kind = len(PNG_START), b''
     while kind != b'IEND' and place + 12 <= len(data):
         length, kind = int.from_bytes(data[place : place + 4], 'big'), data[place + 4 : place + 8]
         place += length + 12  # with the sum behind the content
@@ -147,13 +141,12 @@ def _decode_deep(data: bytes, header: Header, name: str | Path) -> tuple[np.ndar
     # OpenCV turns TIFF by its tag whatever the flags, and PNG as the flags say.
     flags = cv2.IMREAD_UNCHANGED if header.format == 'TIFF' else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     pixels = _opencv(data, flags)
-    if (
-        pixels is None or pixels.dtype == np.uint8
-    ):  # of 16-bit grey with alpha it keeps the upper 8, whatever is in them
+    if pixels is None or pixels.dtype == np.uint8:  # it keeps only the upper 8 bits of grey with alpha in TIFF
         return None
     converted, note = to_8_bits(pixels, str(name), header.most)
-    if pixels.dtype == np.uint16 and pixels.ndim == 3 and pixels.max() >= 1 << 14 and not header.turned:
-        plain = _opencv(data, cv2.IMREAD_COLOR)  # the same for PNG; of TIFF it rounds instead of cutting
+    full = pixels.dtype == np.uint16 and pixels.max() >= 1 << 14
+    if full and header.format == 'TIFF' and pixels.ndim == 3 and not header.turned:
+        plain = _opencv(data, cv2.IMREAD_COLOR)  # of colours in TIFF OpenCV rounds all 16 bits instead of cutting them
         converted = converted if plain is None else plain
     return three_channels(255 - converted if header.inverted else converted), note
 
@@ -209,7 +202,7 @@ def _deep_file(image: Image.Image) -> bytes:
     place = file.tell()
     try:
         file.seek(0)
-        if not read_header(file).deep:
+        if not decoding_header(file).deep:
             return b''
         file.seek(0)
         return file.read()

@@ -40,6 +40,24 @@ def same(a: tuple, b: tuple) -> bool:
     return np.array_equal(a[0], b[0]) and np.array_equal(a[1], b[1])
 
 
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('where', [None, 'ram', 'disk'])
+def test_names_that_are_not_utf8_and_12_bits_make_the_same_samples(labels, where):
+    plain = LoadImagesAndLabels(labels, 128)[0]
+    image = cv2.imread(labels.images[0])
+    odd = os.path.join(os.path.dirname(labels.images[0]), os.fsdecode(b'\xb2\xe2.png'))
+    deep = cv2.imencode('.png', image.astype(np.uint16) << 4 | 15)[1]
+    Path(odd).write_bytes(deep.tobytes())
+    os.remove(labels.images[0])
+    labels.images[0] = odd
+    dataset = LoadImagesAndLabels(labels, 128, cache_images=where)
+    assert image.max() > 127  # 12 bits, not 10
+    assert same(dataset[0], plain)
+    assert augmented(labels)[0][0].shape == (3, 128, 128)
+
+
 # Samples --------------------------------------------------------------------------------------------------------------
 
 
