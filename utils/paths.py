@@ -21,7 +21,7 @@ import yaml
 from utils.errors import ConfigError, UserError
 from utils.terminal import CONTROLS
 from utils.text import read_text
-from utils.yaml_text import parse_yaml
+from utils.yaml_text import MAX_CHARACTERS, parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder of train.py
 DATA_DIRS = (ROOT / 'data',)
@@ -53,6 +53,8 @@ def read_yaml(path: str | Path, error: type[UserError] = ConfigError) -> Any:
         error: the file is missing, is not UTF-8 or not YAML; the message names the line.
     """
     try:
+        if os.path.getsize(path) > 4 * MAX_CHARACTERS:  # UTF-8 has up to four bytes a character
+            raise error(f'{path}: {os.path.getsize(path) >> 20} MB, too large for a YAML', 'check the path')
         text = read_text(path, error)
     except FileNotFoundError:
         raise error(f'{path}: no such file', 'check the path') from None

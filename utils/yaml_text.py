@@ -16,7 +16,7 @@ from utils.errors import ConfigError, UserError
 from utils.log import LOGGER
 from utils.terminal import printable
 
-MAX_BYTES = 1 << 20  # twice a data set of 21,841 named classes; PyYAML needs seconds for it
+MAX_CHARACTERS = 1 << 20  # twice a data set of 21,841 named classes; PyYAML needs seconds for it
 MAX_DEPTH = 32  # lists and mappings within each other; ours have 4
 MAX_VALUES = 200_000  # all aliases written out
 _LONGEST_NUMBER = 100  # characters: integers grow without limit, and 1:59:59:... is one to the base of 60
@@ -45,8 +45,8 @@ def parse_yaml(text: str, name: str | Path, error: type[UserError] = ConfigError
     Raises:
         error: it is no YAML, or too much of it; the message names the line.
     """
-    if len(text) > MAX_BYTES:
-        raise error(f'{name}: {len(text):,} characters of YAML', f'at most {MAX_BYTES:,} are read')
+    if len(text) > MAX_CHARACTERS:
+        raise error(f'{name}: {len(text):,} characters of YAML', f'at most {MAX_CHARACTERS:,} are read')
     try:
         loader = _Loader(text)
         node = loader.get_single_node()

@@ -12,7 +12,7 @@ from tests.fuzz import bounded
 from utils.data.yaml import load_data
 from utils.errors import ConfigError, DataError
 from utils.paths import read_yaml
-from utils.yaml_text import MAX_BYTES, MAX_VALUES, parse_yaml, quoted
+from utils.yaml_text import MAX_CHARACTERS, MAX_VALUES, parse_yaml, quoted
 
 
 def laughs(first: str, row: str) -> str:
@@ -34,7 +34,7 @@ def laughs(first: str, row: str) -> str:
         ('nc: ' + '9' * 5000, 'line 1: not valid YAML (a number of 5000 characters)'),
         ('nc: 0x' + 'f' * 5000, '(a number of 5002 characters)'),
         ('nc: 1' + ':59' * 100_000, '(a number of 300001 characters)'),
-        ('x: ' + 'y' * MAX_BYTES, 'f.yaml: 1,048,579 characters of YAML. At most 1,048,576 are read'),
+        ('x: ' + 'y' * MAX_CHARACTERS, 'f.yaml: 1,048,579 characters of YAML. At most 1,048,576 are read'),
         ('\n\na: 2020-13-45', 'a value is not what it looks like: month must be in 1..12'),
         ('a: !!int x', 'a value is not what it looks like'),
         ('a: !!bool x', 'a value is not what it looks like'),
@@ -83,6 +83,16 @@ def test_other_encodings_are_refused_by_name(tmp_path, data, encoding):
         load_data(file)
     with pytest.raises(ConfigError, match=encoding):
         read_yaml(file)
+
+
+def test_a_huge_file_is_not_read(tmp_path):
+    with open(tmp_path / 'disk.iso', 'wb') as file:
+        file.truncate(1 << 40)
+    with (
+        bounded(megabytes=8, seconds=1),
+        pytest.raises(ConfigError, match='disk.iso: 1048576 MB, too large for a YAML'),
+    ):
+        read_yaml(tmp_path / 'disk.iso')
 
 
 def test_values_in_messages_are_short_and_made_so_without_building_the_whole():

@@ -68,7 +68,7 @@ def find_images(split: Split) -> Found:
 
 
 class _Notes:
-    """Counts what is not taken, by a sentence with the example in it; keeps the first example of each."""
+    """Counts what is not taken, by the words that say so, and keeps the first example of each."""
 
     def __init__(self) -> None:
         self.seen: dict[tuple[str, str, str], list] = {}  # kind, words, action: [count, first path]
@@ -103,7 +103,11 @@ def _images_of(source: str, notes: _Notes) -> Iterable[str]:
 
 def _images_under(folder: str, notes: _Notes) -> list[str]:
     images, seen = [], set()  # a linked folder may contain itself
-    for parent, folders, files in os.walk(folder, followlinks=True):
+
+    def closed(error: OSError) -> None:
+        notes.add('folder', '{n} folder{s} that can not be read', error.filename, LEFT_OUT)
+
+    for parent, folders, files in os.walk(folder, onerror=closed, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()

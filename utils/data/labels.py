@@ -103,7 +103,12 @@ def read_labels(
         LOGGER.log(logging.INFO if harmless else logging.WARNING, problem_table(labels.problems))
     _refuse_unusable(labels, split, nc)
     if need_labels and not len(labels.labels.values):
-        raise DataError(f'{split}: {len(labels)} pictures, no labels', f'put them where {files[0]} would be')
+        mend = (
+            'mend the rows in the table above'
+            if labels.counts.get('bad_rows')
+            else f'put them where {files[0]} would be'
+        )
+        raise DataError(f'{split}: {len(labels)} pictures, no labels', mend)
     return labels
 
 

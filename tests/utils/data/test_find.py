@@ -40,6 +40,19 @@ def test_files_that_are_no_images_are_counted_by_suffix(tmp_path):
     }
 
 
+def test_a_folder_that_can_not_be_read_is_said(tmp_path, monkeypatch):
+    touch(tmp_path, 'a.jpg', 'closed/b.jpg')
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith('closed'):
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    assert said(tmp_path) == {'1 folder that can not be read': ('closed', 'folder', 'left out')}
+
+
 def test_many_suffixes_do_not_flood(tmp_path):
     touch(tmp_path, 'a.jpg', *(f'a.{i:03d}' for i in range(200)), 'b.{n}')
     notes = find_images(tmp_path).problems

@@ -307,6 +307,9 @@ def test_no_labels_at_all_stop_training_only(data_set):
     with pytest.raises(DataError, match='2 pictures, no labels') as error:
         read_labels(root / 'images/train', nc=1, need_labels=True)
     assert str(root / 'labels/train/a.txt') in error.value.mend
+    (root / 'labels/train/a.txt').write_text('0 .5 .5 0 0')
+    with pytest.raises(DataError, match='2 pictures, no labels. Mend the rows in the table above'):
+        read_labels(root / 'images/train', nc=1, need_labels=True)
 
 
 # Reporting ------------------------------------------------------------------------------------------------------------
