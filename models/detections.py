@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.boxes import xyxy2xywh
+from utils.data.names import safe_name
 from utils.errors import ResourceError, explain
 from utils.log import LOGGER
 from utils.paths import Distinct, folder_name, increment_path
-from utils.terminal import showable_lines, shown_name
+from utils.terminal import shown_name
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -130,7 +131,7 @@ class Detections:
 
     def print(self) -> None:
         """Print what is on each picture, and the times."""
-        print(showable_lines(str(self)))  # class names come from a file
+        print(self)
 
     def show(self, labels: bool = True) -> None:
         """Show the pictures with their boxes: below a notebook's cell, else in the system's viewer."""
@@ -155,7 +156,7 @@ class Detections:
         from utils.data.images import write_image
 
         folder, failed = _folder(save_dir), []
-        for file, im in zip(map(Distinct(), self.files), self._drawn(labels)):
+        for file, im in zip(self._result_names(), self._drawn(labels)):
             with _noting(failed):
                 write_image(folder / file, im[..., ::-1])
         _check_written(failed, self.n, folder)
@@ -175,7 +176,7 @@ class Detections:
 
         folder = _folder(save_dir) if save else Path()
         crops, failed = [], []
-        for im, rows, file in zip(self._clean, self._found, map(Distinct(), self.files)):
+        for im, rows, file in zip(self._clean, self._found, self._result_names()):
             for *box, confidence, number in rows.tolist():
                 name = self.names[int(number)]
                 cut = cut_box(box, im[..., ::-1])
@@ -194,6 +195,10 @@ class Detections:
         for wanted, action in ((pprint, self.print), (show, self.show), (save, self.save)):
             if wanted:
                 action() if action == self.print else action(labels)
+
+    def _result_names(self) -> list[str]:
+        """A file name for each image's results: its own in UTF-8, apart from the others'."""
+        return list(map(Distinct(), map(safe_name, self.files)))
 
     def _drawn(self, labels: bool) -> list[np.ndarray]:
         from utils.annotate import Annotator, colors
@@ -224,7 +229,7 @@ def _show(im: np.ndarray, title: str) -> bool:
 
 
 def count_words(rows: np.ndarray, names: Sequence[str]) -> str:
-    """Detections (n, 6) by class in words: '4 persons, 1 bus'; '' for none."""
+    """Detections (n, 6) by class in words, on one line: '4 persons, 1 bus'; '' for none."""
     numbers, counts = np.unique(rows[:, 5].astype(int), return_counts=True)
     return ', '.join(f'{n} {shown_name(names[c])}{"s" if n > 1 else ""}' for c, n in zip(numbers, counts))
 

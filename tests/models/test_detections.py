@@ -124,8 +124,8 @@ def test_long_names_are_cut_and_stay_apart(results, tmp_path):
 
 
 def test_names_in_the_text_can_not_move_the_cursor(capsys):
-    Detections([np.zeros((9, 9, 3), np.uint8)], [FOUND[0][:1]], ['a.jpg'], ['', '\x1b[2Jcat\ud83d']).print()
-    assert capsys.readouterr().out.startswith('image 1/1: 9x9 1 \\x1b[2Jcat\\ud83d\n')
+    Detections([np.zeros((9, 9, 3), np.uint8)], [FOUND[0][:1]], ['a.jpg'], ['', '\x1b[2Jc\nat\ud83d']).print()
+    assert capsys.readouterr().out.startswith('image 1/1: 9x9 1 \\x1b[2Jc\\x0aat\\ud83d\n')
 
 
 def test_crops(results, tmp_path):
