@@ -89,12 +89,12 @@ class _BadRow(Exception):
 def _read_row(line: str) -> list[float]:
     """The numbers of a row, which are as many as a row has, finite, and the class a whole one."""
     words = line.split()
-    # Python's float knows digits of all scripts, and 1_000 for 1000.
-    strange = () if line.isascii() and '_' not in line else (w for w in words if not w.isascii() or '_' in w)
+    if not line.isascii() or '_' in line:  # Python's float takes digits of all scripts, and 1_000 for 1000
+        for word in words:
+            if not word.isascii() or '_' in word:
+                raise _BadRow('number', f'{printable(repr(word), 40)} is not a number')
     try:
-        row = [float(word) for word in words]
-        for word in strange:
-            raise ValueError(f': {word!r}')
+        row = list(map(float, words))
     except ValueError as error:
         word = str(error).rpartition(': ')[2]
         raise _BadRow('number', f'{printable(word, 40)} is not a number') from None
@@ -120,14 +120,15 @@ def _check_class(label: float, nc: int | None) -> None:
 
 def _clip(row: list[float]) -> list[float]:
     """The row with its coordinates in 0..1: itself where they are, another where they miss it by rounding."""
-    low, high = min(row[1:]), max(row[1:])
+    coordinates = row[1:]
+    low, high = min(coordinates), max(coordinates)
     if low <= -ROUNDING:
         raise _BadRow('range', f'coordinate {low:g} is negative')
     if high >= 1 + ROUNDING:
         raise _BadRow('range', f'coordinate {high:.9g} is above 1, so not normalised')
     if low >= 0 and high <= _SLIGHTLY_OVER_ONE:
         return row
-    return [row[0], *(min(max(value, 0.0), 1.0) for value in row[1:])]
+    return [row[0], *(min(max(value, 0.0), 1.0) for value in coordinates)]
 
 
 def _check_area(row: list[float]) -> None:
@@ -144,6 +145,8 @@ def _share_inside(row: list[float]) -> float:
     if len(row) > 5:
         return 1.0
     _, x, y, w, h = row
+    if w / 2 <= x <= 1 - w / 2 and h / 2 <= y <= 1 - h / 2:
+        return 1.0
     inside = (min(x + w / 2, 1) - max(x - w / 2, 0)) * (min(y + h / 2, 1) - max(y - h / 2, 0))
     return inside / (w * h) + 1e-6  # half a box at the edge is half, whatever rounding says
 
