@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
@@ -68,11 +67,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing: tests read what the toolkit logs."""
-
-
-def wait_until(condition, seconds: float = 10) -> None:
-    """Wait for what another thread does; an AssertionError when it does not."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, 'it did not happen in time'
-        time.sleep(0.005)

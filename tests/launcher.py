@@ -47,7 +47,7 @@ def run(folder: Path, *args: str, **launch: int) -> tuple[int, str]:
     """The exit code, and all that was said."""
     process = start(folder, *args, **launch)
     try:
-        code = process.wait(120)
+        code = process.wait()
     finally:
         end(process)
     return code, (folder / 'err.txt').read_text()

@@ -216,4 +216,4 @@ def test_the_command(weights):
 
 def command(*words) -> subprocess.CompletedProcess:
     script = [sys.executable, str(ROOT / 'export.py'), *map(str, words)]
-    return subprocess.run(script, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(script, capture_output=True, text=True, check=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from benchmarks.gpu import on_gpu
 from benchmarks.plan import OURS, Job
 from benchmarks.sides import SAME, Command, Side, SideError, Worker, race
+from tests.waiting import stopped, wait_until
 
 
 class Fake:
@@ -98,22 +98,12 @@ def test_a_worker_over_its_pipe():
     assert 1 <= kept <= 50
     assert 0 <= label < 80
     assert 0 < worker.run(2) < 5
-    assert stands_still(worker.process.pid)
+    wait_until(lambda: stopped(worker.process.pid))
     assert 30 << 20 < worker.peak() < 4 << 30
     with pytest.raises(SideError, match="KeyError: 'no such kind'"):
         worker.ask(prepare={'kind': 'no such kind'})
     worker.close()
     assert worker.process.returncode == 0
-
-
-def stands_still(process: int) -> bool:
-    """Whether it is stopped within some seconds: signals take a moment."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        if Path(f'/proc/{process}/stat').read_text().split()[2] == 'T':
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_a_worker_that_ends_says_its_last_words(tmp_path):

@@ -23,7 +23,6 @@ def detect(*words, cwd):
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
     )
 
 
@@ -122,7 +121,7 @@ def test_ctrl_c_ends_a_camera_and_its_video_plays(tmp_path, weights):
             if sum(line.startswith('0: 64x64 ') for line in lines) == 3:
                 process.send_signal(signal.SIGINT)
                 break
-        rest = process.communicate(timeout=60)[1]
+        rest = process.communicate()[1]
     assert process.returncode == 0, ''.join(lines) + rest
     assert 'Results saved to runs/detect/exp' in rest
     assert 'Traceback' not in rest

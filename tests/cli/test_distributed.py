@@ -9,8 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pytest
 import train
 from tests import launcher
 from tests.tiny import SIZE, Tiny
+from tests.waiting import alive, children, wait_until
 from utils.callbacks import Callbacks
 from utils.checkpoint import load_checkpoint
 from utils.data.loader import create_dataloader
@@ -39,31 +39,15 @@ def training(tiny: Tiny, folder: Path, *resume: str, **changes: object) -> Itera
     before = last.stat().st_mtime_ns if resume else 0
     process = launcher.start(folder, TRAIN, *words)
     try:
-        wait_for(lambda: process.poll() is not None or (last.exists() and last.stat().st_mtime_ns > before), 60)
+        wait_until(lambda: process.poll() is not None or (last.exists() and last.stat().st_mtime_ns > before))
         assert process.poll() is None, (folder / 'err.txt').read_text()
         yield process, sorted(children(process.pid), key=rank_of)
     finally:
         launcher.end(process)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
-
-
 def rank_of(pid: int) -> int:
     return int(re.search(rb'\0RANK=(\d+)', Path(f'/proc/{pid}/environ').read_bytes())[1])
-
-
-def alive(pids: list[int]) -> list[int]:
-    """Those that still run; one that its parent has not yet buried does not."""
-    return [p for p in pids if Path(f'/proc/{p}').exists() and ') Z' not in Path(f'/proc/{p}/stat').read_text()]
 
 
 def ours(said: str) -> list[str]:
@@ -157,7 +141,7 @@ def test_one_is_killed(tiny, tmp_path, victim):
     with training(tiny, tmp_path) as (process, ranks):
         all_of_them = ranks + [loader for rank in ranks for loader in children(rank)]
         os.kill(ranks[victim], signal.SIGKILL)
-        wait_for(lambda: process.poll() is not None and not alive(all_of_them), 10)
+        wait_until(lambda: process.poll() is not None and not alive(all_of_them))
     said = (tmp_path / 'err.txt').read_text()
     assert len(ours(said)) == 1, said
     assert ours(said)[0].startswith(f'Error: process {victim} ended without a word')
@@ -169,7 +153,7 @@ def test_stopped_it_goes_on(tiny, tmp_path):
     with training(tiny, tmp_path) as (process, ranks):
         all_of_them = ranks + [loader for rank in ranks for loader in children(rank)]
         os.killpg(process.pid, signal.SIGINT)
-        wait_for(lambda: process.poll() is not None and not alive(all_of_them), 10)
+        wait_until(lambda: process.poll() is not None and not alive(all_of_them))
     said = (tmp_path / 'err.txt').read_text()
     assert len(ours(said)) == 1, said
     how = re.fullmatch(r'Error: Interrupted in epoch \d+\. To go on: .* train.py (--resume .*)', ours(said)[0])
@@ -178,7 +162,7 @@ def test_stopped_it_goes_on(tiny, tmp_path):
     with training(tiny, tmp_path, *how[1].split()) as (process, ranks):
         # Not the head of a group, the launcher leaves its processes behind; they see that it is gone.
         os.kill(process.pid, signal.SIGKILL)
-        wait_for(lambda: process.poll() is not None and not alive(ranks), 10)
+        wait_until(lambda: process.poll() is not None and not alive(ranks))
     assert load_checkpoint(tmp_path / LAST).epoch > epoch
 
 
@@ -191,7 +175,7 @@ def test_two_machines(tiny, tmp_path):
         for node in (1, 0)
     ]
     try:
-        codes = [node.wait(60) for node in nodes]
+        codes = [node.wait() for node in nodes]
     finally:
         for node in nodes:
             launcher.end(node)

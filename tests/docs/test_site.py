@@ -26,7 +26,7 @@ def site(tmp_path_factory) -> Path:
     recipe = re.search(r'(?<=/mkdocs )build .*', (ROOT / 'Makefile').read_text())[0].split()
     done = subprocess.run(
         [MKDOCS, *recipe, '--site-dir', folder],
-        cwd=ROOT, env={**os.environ, 'NO_MKDOCS_2_WARNING': '1'}, capture_output=True, text=True, timeout=300,
+        cwd=ROOT, env={**os.environ, 'NO_MKDOCS_2_WARNING': '1'}, capture_output=True, text=True,
     )  # fmt: skip
     assert '--strict' in recipe
     assert (done.returncode, done.stdout + done.stderr) == (0, '')

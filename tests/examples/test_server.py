@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +21,11 @@ from PIL import Image
 from examples.server import CHUNK, Handler, Options, make_server
 from models.autoshape import AutoShape
 from tests.models.exports import CONF, NAMES, claimed_png, pictures, save_small, small_model
+from tests.waiting import wait_until
 from utils.errors import ResourceError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMITS = {'max_bytes': 200_000, 'max_pixels': 1_000_000, 'seconds': 1.0, 'workers': 2, 'connections': 6}
+LIMITS = {'max_bytes': 200_000, 'max_pixels': 1_000_000, 'seconds': 300.0, 'workers': 2, 'connections': 6}
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +50,7 @@ def encoded(kind='PNG', size=(96, 64), mode='RGB', **options):
 
 
 def ask(server, body=None, path='/detect', method='POST', headers=None):
-    connection = http.client.HTTPConnection(*server.server_address, timeout=20)
+    connection = http.client.HTTPConnection(*server.server_address, timeout=300)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -61,7 +61,7 @@ def ask(server, body=None, path='/detect', method='POST', headers=None):
 
 
 def raw(server, data):
-    with socket.create_connection(server.server_address, timeout=10) as connection:
+    with socket.create_connection(server.server_address, timeout=300) as connection:
         connection.sendall(data)
         return b''.join(iter(lambda: connection.recv(4096), b'')).decode()
 
@@ -101,7 +101,8 @@ def test_what_is_refused(server, body, status, message):
     assert ask(server, encoded())[0] == 200
 
 
-def test_wrong_requests(server):
+def test_wrong_requests(server, monkeypatch):
+    monkeypatch.setattr(server.opt, 'seconds', 0.5)
     assert ask(server, encoded(), path='/other')[0] == 404
     assert ask(server, method='GET', path='/detect')[0] == 404
     for length in ('', 'Content-Length: -1\r\n', 'Content-Length: x\r\n'):
@@ -111,19 +112,20 @@ def test_wrong_requests(server):
     brew = raw(server, b'BREW / HTTP/1.1\r\n\r\n')
     assert ' 501 ' in brew
     assert json.loads(brew.split('\r\n\r\n')[1]) == {'error': "Unsupported method ('BREW')"}
+    monkeypatch.undo()
     assert ask(server, encoded())[0] == 200
 
 
-def test_slow_senders_run_out_of_time(server):
+def test_slow_senders_run_out_of_time(server, monkeypatch):
     """A byte now and then, in head or body, keeps no connection open."""
+    monkeypatch.setattr(server.opt, 'seconds', 0.5)
     head = b'POST /detect HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc'
     for start, said in ((b'POST /det', b'error'), (head, b' 408 ')):
-        with socket.create_connection(server.server_address, timeout=10) as connection:
+        with socket.create_connection(server.server_address, timeout=300) as connection:
             connection.sendall(start)
-            began = time.monotonic()
             answer = b''
             connection.settimeout(0.2)
-            while time.monotonic() - began < 8:
+            while True:  # until the server answers or hangs up
                 try:
                     connection.sendall(b'x')
                     answer = connection.recv(4096)
@@ -132,24 +134,28 @@ def test_slow_senders_run_out_of_time(server):
                     continue
                 except OSError:
                     break
-            assert time.monotonic() - began < 4
             assert said in answer
 
 
-def test_at_most_so_many_at_a_time(server):
-    idle = [socket.create_connection(server.server_address, timeout=10) for _ in range(LIMITS['connections'])]
+def refused(server) -> bool:
     try:
-        time.sleep(0.3)
-        with pytest.raises((OSError, http.client.HTTPException)):
-            ask(server, encoded())
+        return ask(server, encoded())[0] != 200
+    except (OSError, http.client.HTTPException):
+        return True
+
+
+def test_at_most_so_many_at_a_time(server):
+    idle = [socket.create_connection(server.server_address, timeout=300) for _ in range(LIMITS['connections'])]
+    try:
+        wait_until(lambda: refused(server))
     finally:
         for connection in idle:
             connection.close()
-    time.sleep(0.3)
-    assert ask(server, encoded())[0] == 200
+    wait_until(lambda: not refused(server))
 
 
-def test_whoever_gets_no_turn_is_told(server):
+def test_whoever_gets_no_turn_is_told(server, monkeypatch):
+    monkeypatch.setattr(server.opt, 'seconds', 0.5)
     for _ in range(LIMITS['workers']):
         server.turns.acquire()
     try:
@@ -157,6 +163,7 @@ def test_whoever_gets_no_turn_is_told(server):
     finally:
         for _ in range(LIMITS['workers']):
             server.turns.release()
+    monkeypatch.undo()
     assert ask(server, encoded())[0] == 200
 
 
@@ -207,11 +214,11 @@ def test_the_command(weights):
         try:
             said = next(line for line in process.stderr if line.startswith('Listening: '))
             host, port = re.search(r'http://([\d.]+):(\d+)/detect', said).groups()
-            connection = http.client.HTTPConnection(host, int(port), timeout=20)
+            connection = http.client.HTTPConnection(host, int(port), timeout=300)
             connection.request('POST', '/detect', encoded())
             assert connection.getresponse().status == 200
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 128 + signal.SIGTERM
+            assert process.wait() == 128 + signal.SIGTERM
         finally:
             process.kill()
     assert os.path.exists(weights)

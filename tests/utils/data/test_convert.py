@@ -367,10 +367,10 @@ def test_argoverse(tmp_path):
 
 def test_the_command(coco, tmp_path):
     words = [sys.executable, '-m', 'utils.data.convert', 'coco', str(coco), str(tmp_path / 'labels')]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, yaml.safe_load(done.stdout)['names'][0]) == (0, 'person')
     assert '2 label files, 2 objects' in done.stderr
-    again = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    again = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert (again.returncode, again.stdout) == (1, '')
     assert again.stderr == f'Error: {tmp_path}/labels: exists already. Remove it or choose another folder\n'
     assert labels_in(tmp_path / 'labels')['a.txt'] == BOXES

@@ -512,7 +512,7 @@ def test_the_command(server, tmp_path):
 
     def command(*words: str) -> subprocess.CompletedProcess:
         words = (sys.executable, '-m', 'utils.data.fetch', *words)
-        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
 
     done = command('coco128', str(tmp_path / 'set'))
     assert (done.returncode, done.stdout) == (0, '')

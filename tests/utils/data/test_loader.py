@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.utils.data.pictures import draw_set
+from tests.waiting import alive, wait_until
 from utils.data.dataset import LoadImagesAndLabels
 from utils.data.labelset import LabelSet
 from utils.data.loader import DataLoader, create_dataloader
@@ -277,12 +277,10 @@ def test_a_killed_worker_is_an_error_not_a_hang(labels, when):
         list(batches)
     pool = loader.pool
     os.kill(pool.processes[1].pid, signal.SIGKILL)
-    start = time.monotonic()
     with pytest.raises(ResourceError, match='SIGKILL'):
         for _ in range(3):
             list(batches if when == 'busy' else loader)
             when = 'idle'
-    assert time.monotonic() - start < 10
     assert not any(process.is_alive() for process in pool.processes)
     assert len(list(loader)) == 10  # a new pool
     loader.close()
@@ -320,14 +318,6 @@ def run_script(folder: Path) -> tuple[subprocess.Popen, list[int]]:
     return process, [int(pid) for pid in process.stdout.readline().split()]
 
 
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != 'Z'
-
-
 @pytest.mark.parametrize('how', ['ctrl-c', 'SIGTERM', 'SIGKILL'])
 def test_no_orphans_and_nothing_in_shared_memory(tmp_path, how):
     before = set(os.listdir('/dev/shm'))
@@ -338,11 +328,8 @@ def test_no_orphans_and_nothing_in_shared_memory(tmp_path, how):
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
     else:
         process.send_signal(getattr(signal, how))
-    _, errors = process.communicate(timeout=20)
-    deadline = time.monotonic() + 15
-    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in workers if alive(pid)]
+    _, errors = process.communicate()
+    wait_until(lambda: not alive(workers))
     assert set(os.listdir('/dev/shm')) <= before
     if how == 'ctrl-c':
         assert errors.count('Traceback') == 1  # the parent's KeyboardInterrupt; the workers say nothing
