@@ -23,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(workers.Deaths())
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return workers.how_many()
+
+
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory) -> Tiny:
     """A data set and a model with which a run takes a second; not to be changed."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import workers
 from tests.workers import sendable
 from utils.paths import ROOT
 
@@ -58,6 +59,13 @@ def test_one_is_stuck_where_no_signal_is_seen(tmp_path):
     assert code == 1
     assert 'in test_guilty' in said
     assert 'test_a.py::test_guilty - worker ' in said
+
+
+def test_as_many_as_cores_and_memory_allow(monkeypatch):
+    monkeypatch.setattr('utils.cpu.cores', lambda: 4)
+    for gigabytes, expected in ((100, 4), (7, 2), (1, 1)):
+        monkeypatch.setattr('utils.memory.available_memory', lambda free=gigabytes << 30: free)
+        assert workers.how_many() == expected
 
 
 def test_only_what_cannot_be_sent_is_changed():
