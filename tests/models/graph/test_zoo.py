@@ -18,7 +18,6 @@ FILES = sorted(path for folder in MODEL_DIRS for path in folder.glob('yolo*.yaml
 REAL = (
     'yolov5n',
     'yolov5s',
-    'yolov5m',
     'yolov5n6',
     'yolov5s-ghost',
     'yolov5s-transformer',
