@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -47,7 +48,8 @@ def fuzzed(n: int, /, **strategies: st.SearchStrategy) -> Callable[[Callable], C
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    return lambda test: chosen(given(**strategies)(test))
+    patient = pytest.mark.timeout(examples(600))  # seconds; of the whole test, so more for a longer run
+    return lambda test: patient(chosen(given(**strategies)(test)))
 
 
 def damaged(originals: Sequence[bytes], edits: int = 4, inserts: Sequence[bytes] = ()) -> st.SearchStrategy[bytes]:
