@@ -28,6 +28,7 @@ from models.ensemble import Ensemble
 from models.graph.build import build_onnx
 from tests.models.exports import CONF, NAMES, claimed_png, pictures, plain_rows, save_small, small_model
 from utils.boxes import scale_coords
+from utils.data.bit_depth import ImageNotes
 from utils.errors import DataError, ResourceError, UsageError
 from utils.nms import non_max_suppression
 
@@ -115,11 +116,15 @@ def test_grey_is_grey_of_any_kind(model, rgb):
 
 
 @pytest.mark.parametrize('suffix', ['png', 'tif'])
-def test_sixteen_bits_are_read_alike_by_opencv_and_pillow(tmp_path, suffix):
+def test_sixteen_bits_are_read_alike_by_opencv_and_pillow(tmp_path, caplog, suffix):
     file = tmp_path / f'deep.{suffix}'
     cv2.imwrite(str(file), np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64))
     (by_opencv, _), (by_pillow, _) = read_picture(file), read_picture(Image.open(file))
     assert 120 < by_opencv.mean() < 135
+    notes = ImageNotes(at_once=True)
+    for source in (file, Image.open(file), file):
+        read_picture(source, notes=notes)
+    assert [m.split('; ')[-1] for m in caplog.messages] == ['images like it are not mentioned again']
     np.testing.assert_array_equal(by_pillow, by_opencv)
 
 

@@ -248,3 +248,13 @@ def test_a_missing_list_is_named(tmp_path, monkeypatch, source, match):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=f'{source}: {match}'):
         open_source(source)
+
+
+def test_conversions_to_8_bits_are_said_once(tmp_path, caplog):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((40, 60), 3996, np.uint16))
+    picture(tmp_path / '3.png')
+    images = [im0 for _, _, im0, _, _ in LoadImages(tmp_path, 64)]
+    assert [image[0, 0].tolist() for image in images[:3]] == [[249] * 3] * 3
+    note = '3 images: 16-bit pixels with values of 12 bits, divided by 16'
+    assert caplog.messages == [f'{note} (for example {tmp_path}/0.png)']
