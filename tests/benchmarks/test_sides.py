@@ -97,7 +97,7 @@ def test_a_worker_over_its_pipe():
     kept, *_, label = worker.prepare()
     assert 1 <= kept <= 50
     assert 0 <= label < 80
-    assert 0 < worker.run(2) < 5
+    assert worker.run(2) > 0
     wait_until(lambda: stopped(worker.process.pid))
     assert 30 << 20 < worker.peak() < 4 << 30
     with pytest.raises(SideError, match="KeyError: 'no such kind'"):
@@ -117,7 +117,7 @@ def test_a_worker_that_ends_says_its_last_words(tmp_path):
 
 
 def test_commands():
-    assert 0.2 <= Command([sys.executable, '-S', '-c', 'import time; time.sleep(0.2)']).run(1) < 5
+    assert Command([sys.executable, '-S', '-c', 'import time; time.sleep(0.2)']).run(1) >= 0.2
     with pytest.raises(SideError, match='failed: not today'):
         Command([sys.executable, '-S', '-c', 'raise SystemExit("not today")']).run(1)
     with pytest.raises(SideError, match='still there after 0 s'):
