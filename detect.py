@@ -290,8 +290,8 @@ def say_name(shot: Shot) -> None:
     """Say it where a file's results are not named as it is."""
     own = Path(shot.path).stem
     if shot.stem != own:
-        why = 'its name is not UTF-8' if own != safe_name(own) else f'those of another file are named {own}'
-        LOGGER.info(f'{shot.path}: its results are named {shot.stem}, since {why}')
+        renamed = 'its name is not UTF-8' if own != safe_name(own) else 'those of another file have that name'
+        LOGGER.info(f'{shot.path}: its results are named {shot.stem}, not {own}: {renamed}')
 
 
 def write(job: Job, shot: Shot, detections: np.ndarray, videos: VideoSink) -> None:

@@ -54,8 +54,8 @@ def find_media(source: Source) -> Media:
             media.faults.add(one, error)
     once = dict.fromkeys(files)
     if len(once) < len(files):
-        twice, _ = Counter(files).most_common(1)[0]
-        LOGGER.warning(f'WARNING: {len(files) - len(once)} files are named again, for example {twice}: once is enough')
+        [(twice, _)] = Counter(files).most_common(1)
+        LOGGER.warning(f'WARNING: {len(files) - len(once)} of {len(files)} files are named again, such as {twice}')
     media.images = [file for file in once if _suffix(file) in IMG_FORMATS]
     media.videos = [file for file in once if _suffix(file) in VID_FORMATS]
     if not once:
@@ -107,10 +107,10 @@ def _media_of(place: str, paths: Iterable[str]) -> list[str]:
     for path in paths:
         (taken if is_media(path) else others).append(path)
     if others:
-        kinds = Counter(os.path.splitext(path)[1].lower() or 'no suffix' for path in others)
+        kinds = Counter(os.path.splitext(path)[1].lower() or 'without suffix' for path in others)
         named = ', '.join(f'{count} {printable(kind, 20)}' for kind, count in kinds.most_common(KINDS))
         more = ', ...' if len(kinds) > KINDS else ''
-        LOGGER.warning(f'WARNING: {place}: left out {_files(others)}, no images or videos by suffix: {named}{more}')
+        LOGGER.warning(f'WARNING: {place}: left out {_count(others)}, neither image nor video by suffix: {named}{more}')
     return taken
 
 
@@ -118,12 +118,12 @@ def _shown(place: str, paths: Sequence[str]) -> list[str]:
     """The paths without hidden files, such as a Mac's ._a.jpg; images and videos among those are counted and said."""
     hidden = [path for path in paths if os.path.basename(path).startswith('.')]
     if media := [path for path in hidden if is_media(path)]:
-        LOGGER.warning(f'WARNING: {place}: left out {_files(media)}, hidden, for example {media[0]}')
+        LOGGER.warning(f'WARNING: {place}: left out {_count(media, "hidden ")}, for example {media[0]}')
     return [path for path in paths if not os.path.basename(path).startswith('.')]
 
 
-def _files(paths: Sequence[str]) -> str:
-    return f'{len(paths)} file{"s" if len(paths) > 1 else ""}'
+def _count(paths: Sequence[str], kind: str = '') -> str:
+    return f'{len(paths)} {kind}file{"s" if len(paths) > 1 else ""}'
 
 
 def check_file_there(path: str) -> None:

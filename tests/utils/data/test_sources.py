@@ -86,7 +86,7 @@ def test_a_list_in_a_list_is_left_out(tmp_path, messages):
     (tmp_path / 'l.txt').write_text('l.txt\n')
     with pytest.raises(DataError, match=r'l\.txt: no images or videos found'):
         LoadImages(tmp_path / 'l.txt')
-    assert messages() == f'WARNING: {tmp_path}/l.txt: left out 1 file, no images or videos by suffix: 1 .txt'
+    assert messages() == f'WARNING: {tmp_path}/l.txt: left out 1 file, neither image nor video by suffix: 1 .txt'
 
 
 def test_several_sources_at_once(tmp_path):
