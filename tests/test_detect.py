@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -21,6 +22,7 @@ Backend = pytest.importorskip('models.backend').Backend
 CAT = [20, 30, 20, 10, 0.9, 1, 0, 0]
 CAT_TOO = [50, 30, 10, 10, 0.5, 1, 0, 0]
 DOG_ON_CAT = [20, 30, 20, 10, 0.8, 0, 0, 1]
+BAD = 250
 FAINT = [40, 40, 8, 8, 0.2, 1, 0, 0]
 
 
@@ -33,10 +35,13 @@ class Network:
     def __init__(self, rows, names=('cat', 'cow', 'dog'), imgsz=None, stop=None, calls=3):
         self.rows, self.names, self.imgsz = np.array(rows, np.float32).reshape(-1, 8), list(names), imgsz
         self.calls, self.loaded, self.stop, self.most = [], None, stop, calls
+        self.fault = None  # raised for pictures of the shade BAD
 
     def __call__(self, x, augment=False, visualize=None):
         if self.stop and len(self.calls) == self.most:
             raise self.stop
+        if self.fault and round(float(x.max()) * 255) == BAD:
+            raise self.fault
         self.calls.append((tuple(x.shape), float(x.min()), float(x.max()), augment))
         if visualize:
             visualize(flow.tensor(x), 'models.common.Conv', 0)
@@ -66,10 +71,11 @@ def picture(path, height=64, width=64, value=100):
     return path
 
 
-def video(path, frames=4, fps=10):
+def video(path, frames=4, fps=10, bad=()):
+    """Frames of one shade; those of the numbers `bad`, from 1, make the network raise its `fault`."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), fps, (64, 48))
-    for _ in range(frames):
-        writer.write(np.full((48, 64, 3), 100, np.uint8))
+    for i in range(1, frames + 1):
+        writer.write(np.full((48, 64, 3), BAD if i in bad else 100, np.uint8))
     writer.release()
     return path
 
@@ -268,6 +274,173 @@ def test_only_bad_files_is_an_error_and_leaves_no_folder(tmp_path, network, run)
     with pytest.raises(DataError, match=r'1 of 1 inputs failed: .*/a\.jpg \(not a picture\)'):
         run(tmp_path / 'a.jpg', save_txt=True)
     assert not (tmp_path / 'runs').exists()
+
+
+# Faults of one input --------------------------------------------------------------------------------------------------
+
+
+class LibraryError(Exception):
+    """Like onnxruntime's own classes."""
+
+    __module__ = 'onnxruntime.capi.onnxruntime_pybind11_state'
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A folder of three pictures, the second of which makes the network raise its `fault`."""
+    for name, value in (('a', 100), ('b', BAD), ('c', 100)):
+        picture(tmp_path / 'in' / f'{name}.png', value=value)
+    return tmp_path / 'in'
+
+
+@pytest.mark.parametrize(('error', 'said'), [
+    (cv2.error('of OpenCV'), 'error: of OpenCV'),
+    (RuntimeError('no\nkernel'), 'RuntimeError: no kernel'),
+    (LibraryError('a shape of 0'), 'LibraryError: a shape of 0'),
+    (MemoryError(), 'too little memory for it'),
+    (OSError(errno.EIO, 'Input/output error'), 'Input/output error'),
+    (DataError('what it is'), 'what it is'),
+    (IndexError('ours'), 'internal error, IndexError: ours'),
+])  # fmt: skip
+def test_a_fault_in_the_network_costs_one_picture(three, network, run, caplog, error, said):
+    network(CAT).fault = error
+    assert files(run(three, save_txt=True)) == ['a.png', 'c.png', 'labels/a.txt', 'labels/c.txt']
+    assert f'WARNING: image {three}/b.png: {said}' in caplog.messages
+    assert caplog.messages[-1] == f'WARNING: 1 of 3 inputs failed: {three}/b.png ({said})'
+    assert any('in __call__' in m for m in caplog.messages) == isinstance(error, IndexError)
+
+
+@pytest.mark.parametrize('error', [UsageError('--x: is wrong'), OSError(errno.ENOSPC, 'No space left on device')])
+def test_what_all_pictures_would_meet_ends_the_run(three, network, run, error):
+    model = network(CAT)
+    model.fault = error
+    with pytest.raises(type(error)) as caught:
+        run(three)
+    assert caught.value is error
+    assert len(model.calls) == 1
+
+
+@pytest.mark.parametrize(('place', 'others'), [
+    ('labels/b.txt', ['a.png', 'c.png', 'labels/a.txt', 'labels/c.txt']),
+    ('b.png', ['a.png', 'c.png', 'labels/a.txt', 'labels/b.txt', 'labels/c.txt']),
+])  # fmt: skip
+def test_what_can_not_be_written_costs_one_picture(tmp_path, three, network, run, caplog, place, others):
+    network(CAT)
+    (tmp_path / 'runs' / 'exp' / place).mkdir(parents=True)  # a folder of that name
+    assert files(run(three, save_txt=True, exist_ok=True)) == others
+    reason = f'Is a directory: {tmp_path}/runs/exp/{place}'
+    assert caplog.messages[-1] == f'WARNING: 1 of 3 inputs failed: {three}/b.png ({reason})'
+
+
+def test_a_full_disk_ends_the_run(tmp_path, three, network, run):
+    network(CAT)
+    (tmp_path / 'runs' / 'exp').mkdir(parents=True)
+    (tmp_path / 'runs' / 'exp' / 'b.png').symlink_to('/dev/full')
+    with pytest.raises(OSError, match='No space left') as caught:
+        run(three, exist_ok=True)
+    assert caught.value.filename == f'{tmp_path}/runs/exp/b.png'
+    assert files(tmp_path / 'runs') == ['exp/a.png']
+
+
+def test_nothing_but_failures_is_an_error(tmp_path, network, run):
+    network(CAT).fault = RuntimeError('no')
+    with pytest.raises(DataError, match=r'1 of 1 inputs failed: .*/a\.png \(RuntimeError: no\)'):
+        run(picture(tmp_path / 'a.png', value=BAD), save_txt=True)
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_a_fault_in_a_video_costs_its_other_frames_and_no_other_video(tmp_path, network, run, caplog):
+    network(CAT).fault = RuntimeError('no')
+    for name, bad in (('a', ()), ('b', (3, 4, 5)), ('c', ())):
+        video(tmp_path / f'{name}.avi', frames=6, bad=bad)
+    folder = run(f'{tmp_path}/*.avi', save_txt=True)
+    assert [frames_of(folder / f'{name}.mp4') for name in 'abc'] == [6, 2, 6]
+    assert caplog.messages.count(f'WARNING: video {tmp_path}/b.avi: RuntimeError: no') == 1
+    assert caplog.messages[-1] == f'WARNING: 1 of 3 inputs failed: {tmp_path}/b.avi (RuntimeError: no)'
+
+
+def test_a_video_that_is_not_written_whole_is_told_by_its_input(tmp_path, network, run, monkeypatch, caplog):
+    network(CAT)
+    for name in 'abc':
+        video(tmp_path / f'{name}.avi')
+    counts = iter((4, 1, 4))
+    monkeypatch.setattr('utils.data.sinks.frame_count', lambda capture: next(counts))
+    folder = run(f'{tmp_path}/*.avi')
+    assert [frames_of(folder / f'{name}.mp4') for name in 'abc'] == [4, 4, 4]
+    said = f'{folder}/b.mp4: only 1 of 4 frames are in it. Free some space'
+    assert caplog.messages[-1] == f'WARNING: 1 of 3 inputs failed: {tmp_path}/b.avi ({said})'
+
+
+def test_a_fault_in_a_stream_is_told_once_and_it_goes_on(tmp_path, network, run, caplog):
+    network(CAT).fault = RuntimeError('no')
+    a, b = video(tmp_path / 'a.avi', frames=6, bad=(2, 3)), video(tmp_path / 'b.avi', frames=6)
+    (tmp_path / 'l.streams').write_text(f'{a}\n')
+    folder = run(tmp_path / 'l.streams')
+    assert frames_of(folder / 'a.mp4') == 4
+    assert caplog.messages.count(f'WARNING: {a}: RuntimeError: no') == 1
+    assert caplog.messages[-1] == f'WARNING: 1 of 1 streams failed: {a} (RuntimeError: no)'
+    (folder / 'a.mp4').unlink()
+    (folder / 'a.mp4').mkdir()
+    (tmp_path / 'l.streams').write_text(f'{a}\n{b}\n')
+    network(CAT)
+    run(tmp_path / 'l.streams', exist_ok=True)
+    assert frames_of(folder / 'b.mp4') == 6
+    assert caplog.messages[-1].startswith(f'WARNING: 1 of 2 streams failed: {a} ({folder}/a.mp4: OpenCV can not make ')
+
+
+def test_names_of_any_bytes(tmp_path, network, run, caplog):
+    network(CAT)
+    name = os.fsdecode(b'\xb2\xe2')
+    picture(tmp_path / 'in' / 'x.png').rename(tmp_path / 'in' / f'{name}.png')
+    video(tmp_path / 'x.avi').rename(tmp_path / 'in' / f'{name}.avi')
+    with caplog.at_level('INFO', 'yolov5'):
+        folder = run(tmp_path / 'in', save_txt=True, save_crop=True, visualize=True)
+    stems = ['%B2%E2', *(f'%B2%E2_{i}' for i in (1, 2, 3, 4))]
+    features = [f'{stem}/stage0_Conv_features.{kind}' for stem in stems for kind in ('npy', 'png')]
+    crops = [f'crops/cat/{stem}.jpg' for stem in stems]
+    assert files(folder) == sorted(
+        ['%B2%E2.mp4', '%B2%E2.png', *features, *crops, *(f'labels/{stem}.txt' for stem in stems)]
+    )
+    assert frames_of(folder / '%B2%E2.mp4') == 4
+    assert sum('its results are named %B2%E2' in m for m in caplog.messages) == 2
+
+
+def test_long_names_are_cut(tmp_path, network, run):
+    network(CAT)
+    picture(tmp_path / 'in' / f'{"a" * 251}.png')
+    video(tmp_path / 'in' / f'{"b" * 251}.avi', frames=2)
+    found = files(run(tmp_path / 'in', save_txt=True))
+    assert len(found) == 5
+    assert [name for name in found if 'a' * 251 in name] == [f'{"a" * 251}.png', f'labels/{"a" * 251}.txt']
+    assert f'{"b" * 251}.mp4' in found
+
+
+def test_an_image_and_a_frame_of_a_video_never_write_one_file(tmp_path, network, run, caplog):
+    network(CAT)
+    picture(tmp_path / 'in' / 'cam_1.jpg')
+    video(tmp_path / 'in' / 'cam.avi', frames=2)
+    with caplog.at_level('INFO', 'yolov5'):
+        folder = run(tmp_path / 'in', save_txt=True, visualize=True)
+    labels = [f'labels/{stem}.txt' for stem in ('cam2_1', 'cam2_2', 'cam_1')]
+    features = [f'{s}/stage0_Conv_features.{k}' for s in ('cam2_1', 'cam2_2', 'cam_1') for k in ('npy', 'png')]
+    assert files(folder) == sorted(['cam2.mp4', 'cam_1.jpg', *labels, *features])
+    said = f'{tmp_path}/in/cam.avi: its results are named cam2, not cam: those of another file have that name'
+    assert caplog.messages.count(said) == 1
+
+
+@pytest.mark.parametrize(('height', 'width', 'shape', 'box'), [
+    (12, 20_000, (1, 3, 32, 64), [0.3125, 0.5, 0.3125, 1]), (20_000, 10, (1, 3, 64, 32), [0.5, 0.46875, 1, 0.15625]),
+])  # fmt: skip
+def test_long_thin_pictures(tmp_path, network, run, height, width, shape, box):
+    """Of the short side one pixel is left, in the middle of 32: boxes over it span the whole side."""
+    model = network([20, 15, 20, 10, 0.9, 1, 0, 0] if width > height else [15, 30, 20, 10, 0.9, 1, 0, 0])
+    folder = run(picture(tmp_path / 'a.png', height, width), save_txt=True)
+    assert model.calls[0][0] == shape
+    np.testing.assert_allclose(table(folder / 'labels' / 'a.txt'), [[0, *box]], atol=1e-4)
+    assert cv2.imread(str(folder / 'a.png')).shape == (height, width, 3)
+
+
+# Folders --------------------------------------------------------------------------------------------------------------
 
 
 def test_exist_ok_writes_into_the_same_folder_and_replaces(tmp_path, network, run):

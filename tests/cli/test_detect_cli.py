@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -153,6 +154,18 @@ def test_a_broken_file_is_one_line(tmp_path, weights):
         'Error: 2 of 2 inputs failed: in/p.png (unreadable: image file is truncated (0 bytes not processed)), '
         'in/v.mp4 (unreadable video. See whether a player shows it)',
     ]
+
+
+def test_a_bad_file_costs_no_other_and_the_exit_code_tells_it(tmp_path, weights, pictures):
+    """One name is not UTF-8, on which OpenCV ends the process."""
+    (pictures / '1.png').rename(pictures / os.fsdecode(b'\xb2\xe2.png'))
+    (pictures / 'bad\x1b[2J.jpg').write_text('x')
+    done = detect('--weights', weights, '--source', 'in', '--img', '64', cwd=tmp_path)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert lines[-1] == 'Error: 1 of 3 inputs failed: in/bad\\x1b[2J.jpg (not a picture)'
+    assert any(line.startswith('image 3/3 in/\\xb2\\xe2.png: 64x64') for line in lines)
+    assert sorted(os.listdir(tmp_path / 'runs' / 'detect' / 'exp')) == ['%B2%E2.png', '0.png']
 
 
 def test_help_names_every_option(tmp_path):

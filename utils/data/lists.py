@@ -10,6 +10,7 @@ import fnmatch
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -121,10 +122,10 @@ def glob_files(pattern: str) -> list[str]:
     found, unreadable = ['/' if pattern.startswith('/') else ''], {}
     for part in filter(None, folders):
         step = _below if part == '**' else _matches
-        found = _real_folders_once(path for folder in found for path in step(folder, part, unreadable))
+        found = _folders_once(path for folder in found for path in step(folder, part, unreadable))
     if last == '**':
         below = (path for folder in found for path in _below(folder, last, unreadable))
-        found, last = _real_folders_once(below), '*'
+        found, last = _folders_once(below), '*'
     matching = {path for folder in found for path in _matches(folder, last, unreadable)}
     for folder, why in unreadable.items():
         LOGGER.warning(f'WARNING: {folder or "."}: {why}, so nothing in it is found')
@@ -152,14 +153,14 @@ def _matches(folder: str, part: str, unreadable: dict[str, str]) -> Iterable[str
 
 def _below(folder: str, part: str, unreadable: dict[str, str]) -> Iterator[str]:
     """A folder and what folders are below it, none of them hidden, the upper ones first: what ** matches."""
-    seen, folders = set(), [folder]
+    seen, folders = {_identity(folder)}, [folder]
     for folder in folders:
-        real = os.path.realpath(folder)
-        if real not in seen:
-            seen.add(real)
-            yield folder
-            names = (name for name in _names(folder, unreadable) if not name.startswith('.'))
-            folders += filter(os.path.isdir, (os.path.join(folder, name) for name in names))
+        yield folder
+        for name in _names(folder, unreadable):
+            path = os.path.join(folder, name)
+            if not name.startswith('.') and (identity := _identity(path)) and identity not in seen:
+                seen.add(identity)
+                folders.append(path)
 
 
 def _names(folder: str, unreadable: dict[str, str]) -> list[str]:
@@ -170,9 +171,19 @@ def _names(folder: str, unreadable: dict[str, str]) -> list[str]:
         return []
 
 
-def _real_folders_once(paths: Iterable[str]) -> list[str]:
-    real: dict[str, str] = {}
+def _folders_once(paths: Iterable[str]) -> list[str]:
+    """Those of the paths that are folders, the first of each one's names."""
+    once: dict[tuple[int, int], str] = {}
     for path in paths:
-        if os.path.isdir(path or '.'):
-            real.setdefault(os.path.realpath(path), path)
-    return list(real.values())
+        if identity := _identity(path):
+            once.setdefault(identity, path)
+    return list(once.values())
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells a folder from others, whatever the links that lead to it; None for anything else."""
+    try:
+        found = os.stat(path or '.')
+    except (OSError, ValueError):  # a NUL in it
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
