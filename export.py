@@ -14,11 +14,11 @@ file: trtexec --onnx=yolov5s.onnx --saveEngine=yolov5s.engine
 from __future__ import annotations
 
 import importlib
-import itertools
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ import numpy as np
 
 from utils.device_choice import claim_device
 from utils.errors import ConfigError, ResourceError, UsageError, WeightsError, check_range, run_main
+from utils.faults import ends_run
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import atomic_folder, atomic_write, write_yaml
@@ -92,6 +93,7 @@ def run(**options: Any) -> list[str]:
 
     Raises:
         UserError: anything the user can mend, and a file that would differ from the checkpoint, which is not written.
+            What failed for one of several weights or formats is raised when the others are there.
     """
     set_logging()
     return export(make_options(ExportOptions, **options))
@@ -101,14 +103,34 @@ def export(opt: ExportOptions) -> list[str]:
     """Make every format of every checkpoint."""
     check_options(opt)
     LOGGER.info(colorstr('export: ') + describe_options(opt))
-    files = []
+    files: dict[Path, Format] = {}
+    failed: list[tuple[str, Exception]] = []
     for weights in opt.weights:
-        job = start(opt, weights)
-        files += [make(job, FORMATS[name]) for name in opt.include]
-    runs_here = [file for file, name in zip(files, itertools.cycle(opt.include)) if FORMATS[name].cpu]
+        with without_the_others(failed, f'{weights}'):
+            job = start(opt, weights)
+            for form in map(FORMATS.get, opt.include):
+                with without_the_others(failed, f'{weights} as {form.name}'):
+                    files[make(job, form)] = form
+    runs_here = [file for file, form in files.items() if form.cpu]
     if runs_here:
         LOGGER.info(f'Try it: python detect.py --weights {shlex.quote(str(runs_here[0]))}')
+    if len(failed) == 1:
+        raise failed[0][1]
+    if failed:
+        raise WeightsError('; '.join(f'{what}: {error}' for what, error in failed)) from failed[0][1]
     return [str(file) for file in files]
+
+
+@contextmanager
+def without_the_others(failed: list[tuple[str, Exception]], what: str) -> Iterator[None]:
+    """Note that an export failed, and let the others go on, unless they would fail as well."""
+    try:
+        yield
+    except Exception as error:
+        if ends_run(error) and not isinstance(error, (WeightsError, ConfigError)):
+            raise
+        LOGGER.warning(f'WARNING: {what}: not exported: {error}')
+        failed.append((what, error))
 
 
 # Before --------------------------------------------------------------------------------------------------------------

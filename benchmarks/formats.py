@@ -14,6 +14,7 @@ from utils.errors import WeightsError
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import increment_path
+from utils.terminal import printable
 
 if TYPE_CHECKING:
     import pandas
@@ -161,4 +162,8 @@ def main(argv: list[str] | None = None) -> None:
     set_logging()
     opt = parse_options(BenchmarkOptions, argv, 'Accuracy and speed of every format', 'benchmarks.py')
     claim_device(opt.device)
-    run(**asdict(opt))
+    table = run(**asdict(opt))
+    failed = table[table.status.str.endswith('failed')]
+    if len(failed):  # the others are measured, but the exit code tells
+        named = ', '.join(f'{name} ({printable(note, 150)})' for name, note in zip(failed.format, failed.note))
+        raise WeightsError(f'{len(failed)} of {len(table)} formats failed: {named}')

@@ -140,6 +140,26 @@ def test_a_file_that_differs_is_not_written(weights, monkeypatch, include):
     assert old.stat().st_mtime_ns == before
 
 
+def test_what_fails_for_one_format_or_checkpoint_costs_no_other(tmp_path, weights, monkeypatch, messages):
+    def missing(name):
+        raise ResourceError(f'{name}: this package is not installed')
+
+    monkeypatch.setattr(export, 'library', missing)  # OpenVINO needs it
+    with pytest.raises(ResourceError, match='openvino: this package is not installed'):
+        make(weights, include=['openvino', 'onnx', 'pt'])
+    exported = ['small.onnx', 'small.safetensors', 'small_state_dict.pt']
+    assert left(tmp_path) == exported
+    assert f'{weights} as OpenVINO: not exported: openvino: this package' in messages()
+    bad = tmp_path / 'bad.safetensors'
+    bad.write_text('x')
+    (tmp_path / 'small.onnx').unlink()
+    with pytest.raises(WeightsError) as caught:
+        make(weights, weights=[str(bad), str(weights)], include=['openvino', 'onnx'])
+    assert f'{weights} as OpenVINO: openvino: this package is not installed' in str(caught.value)
+    assert str(caught.value).startswith(f'{bad}: {bad}')
+    assert left(tmp_path) == ['bad.safetensors', *exported]
+
+
 def test_a_wrong_suppression_is_noticed(weights, monkeypatch):
     real = export.suppressed
     monkeypatch.setattr(export, 'suppressed', lambda rows, nms: [found[1:] for found in real(rows, nms)])

@@ -78,6 +78,13 @@ def test_hard_fail_ends_the_command_after_the_table_is_written(exports, export, 
     assert (tmp_path / 'exp' / 'benchmarks.csv').is_file()
 
 
+def test_the_exit_code_tells_what_failed_after_all_was_measured(exports, export, tiny, tmp_path):
+    words = ['--weights', exports['checkpoint'], '--data', tiny.data, '--imgsz', 64, '--device', 'cpu', '--test']
+    with pytest.raises(WeightsError, match=r'^1 of 7 formats failed: refused \(no such operation\)$'):
+        formats.main([*map(str, words), '--project', str(tmp_path)])
+    assert (tmp_path / 'exp' / 'benchmarks.csv').is_file()
+
+
 def test_the_floor():
     rows = [Row('a', 'ok', map50_95=0.3), Row('b', 'ok', map50_95=0.29), Row('c', NOT_HERE), Row('d', 'exported')]
     judge(rows, 0.29)
