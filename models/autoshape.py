@@ -74,7 +74,8 @@ class AutoShape:
     @names.setter
     def names(self, names: Iterable[str] | Mapping[int, str]) -> None:
         numbered = [names.get(i) for i in range(len(names))] if isinstance(names, Mapping) else list(names)
-        if len(numbered) != len(self.names) or not all(isinstance(name, str) for name in numbered):
+        wrong = isinstance(names, str) or not all(isinstance(name, str) for name in numbered)
+        if wrong or len(numbered) != len(self.names):
             raise UsageError(f'names: {len(numbered)} for {len(self.names)} classes', 'give a name for each')
         self.backend.names = numbered
 

@@ -215,7 +215,7 @@ def test_names_can_be_replaced(model, rgb):
     for names in (('a', 'b', 'c', 'd'), {3: 'd', 1: 'b', 0: 'a', 2: 'c'}):
         model.names = names
         assert model(rgb, size=64).names == model.float().to('cpu').names == ['a', 'b', 'c', 'd']
-    for names in (['a'], {1: 'a', 2: 'b', 3: 'c', 4: 'd'}, [0, 1, 2, 3], 'abcde'):
+    for names in (['a'], {1: 'a', 2: 'b', 3: 'c', 4: 'd'}, [0, 1, 2, 3], 'abcd'):
         with pytest.raises(UsageError, match='names: . for 4 classes'):
             model.names = names
 
