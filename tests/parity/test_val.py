@@ -89,6 +89,7 @@ class Remembering:
     def __init__(self, backend: Backend, batches: int) -> None:
         self.backend, self.batches = backend, batches
         self.names, self.prepare, self.suppress = backend.names, backend.prepare, backend.suppress
+        self.device = backend.device
         self.answers: list[Any] = []
         self.calls = 0
 
