@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,20 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     return workers.how_many()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `cuda` (or `cuda(2)`, of two cards) are skipped, with the reason, where there is no GPU for them."""
+    cards = max((mark.args[0] if mark.args else 1 for mark in item.iter_markers('cuda')), default=0)
+    if cards and (reason := _no_gpu(cards)):
+        pytest.skip(reason)
+
+
+@cache
+def _no_gpu(cards: int) -> str:
+    from tools.gpu_check import find_cards, missing
+
+    return missing(str(cards - 1), find_cards())
 
 
 @pytest.fixture(scope='session')

@@ -1,0 +1,1 @@
+"""Tests that need a GPU, and the same comparisons on the CPU."""
