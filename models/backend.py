@@ -28,6 +28,7 @@ from utils.downloads import attempt_download
 from utils.errors import UsageError, WeightsError
 from utils.imgsz import check_img_size, image_sides
 from utils.log import LOGGER
+from utils.memory import check_memory
 from utils.nms import class_numbers, non_max_suppression
 from utils.terminal import shown_name
 from utils.values import items, number, text, whole_number
@@ -85,6 +86,9 @@ class Backend:
         """Pictures (b, 3, h, w) uint8 RGB as the network takes them, 0 to 1: a tensor for a checkpoint on a GPU, else
         an array."""
         if self.device.type == 'cpu' or all(member.kind != 'oneflow' for member in self.members):
+            sides = 'x'.join(map(str, images.shape[2:]))
+            # As numbers, and the network's first map: at the least as large as all that comes in.
+            check_memory(8 * images.size, f'{len(images)} images of {sides}', 'take a smaller --img or --batch-size')
             x = images.astype(np.float32)
             x /= 255
             return x

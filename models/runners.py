@@ -21,12 +21,15 @@ import numpy as np
 from utils.cpu import threads
 from utils.errors import UsageError, WeightsError
 from utils.log import LOGGER
+from utils.memory import check_memory
+from utils.terminal import printable
 
 NMS_OUTPUTS = ('num_dets', 'boxes', 'scores', 'classes')
 # x * sigmoid(x) as one operation, but not in the blocked layout of the convolutions around it: yolov5n takes 59 ms in
 # place of 52, for every map is brought into the plain layout and back.
 SLOWER = ['QuickGeluFusion']
 MAX_METADATA = 1 << 20  # characters
+MAX_SIDE = 1 << 16  # of an input; images to a batch
 _DAMAGED = 'export it again'
 
 
@@ -54,6 +57,8 @@ class Runner(ABC):
         if len(shape) != 4:
             raise WeightsError(f'{path}: takes an input of {len(shape)} dimensions, not pictures (b, 3, h, w)')
         self.path, self.file = path, Path(path).absolute()
+        if shape[1] not in (3, None) or not all(side is None or 0 < side <= MAX_SIDE for side in shape):
+            raise WeightsError(f'{path}: takes an input of {" x ".join(map(str, shape))}, not images (b, 3, h, w)')
         self.batch, _, *size = shape
         self.imgsz: tuple[int, int] | None = None if None in size else tuple(size)
         self.names, self.stride = read_metadata(metadata, path)
@@ -65,17 +70,38 @@ class Runner(ABC):
 
         Raises:
             UsageError: the file is made for another size.
+            WeightsError: it does not run, or gives something else.
         """
         if self.imgsz and tuple(x.shape[2:]) != self.imgsz:
             made, got = ('x'.join(map(str, size)) for size in (self.imgsz, x.shape[2:]))
             raise UsageError(f'{self.path}: made for pictures of {made}, got {got}', 'export it with --dynamic')
+        batch = self.batch or len(x)
+        check_memory(4 * batch * x[0].size, f'{self.path}: a batch of {batch}', 'export it for a smaller one')
         x = np.ascontiguousarray(x, self.dtype)
-        if self.batch is None or self.batch == len(x):
-            outputs = self.run(x)
-        else:
-            parts = [self.run(_filled(x[i : i + self.batch], self.batch)) for i in range(0, len(x), self.batch)]
-            outputs = [np.concatenate(pieces)[: len(x)] for pieces in zip(*parts)]
+        try:
+            parts = [self.run(_filled(x[i : i + batch], batch)) for i in range(0, len(x), batch)]
+        except MemoryError:
+            raise
+        except Exception as problem:  # the libraries' own classes have no common ancestor below it
+            raise WeightsError(f'{self.path}: can not be run ({_brief(problem)})', _DAMAGED) from problem
+        outputs = parts[0] if batch == len(x) else [np.concatenate(pieces)[: len(x)] for pieces in zip(*parts)]
+        self._check_outputs(outputs, len(x))
         return _detections(outputs) if self.kind.endswith('-nms') else outputs[0].astype(np.float32, copy=False)
+
+    def _check_outputs(self, outputs: list[np.ndarray], images: int) -> None:
+        """Refuse what are no rows or detections, or of more classes than there are names for."""
+        shapes = [output.shape for output in outputs]
+        if self.kind.endswith('-nms'):
+            kept = shapes[2][-1] if len(shapes[2]) == 2 else 0
+            fine = shapes[1:] == [(images, kept, 4), (images, kept), (images, kept)] and outputs[0].size == images
+            classes = int(outputs[3].max()) + 1 if fine and outputs[3].size else 0
+        else:
+            fine = len(shapes[0]) == 3 and shapes[0][0] == images and shapes[0][2] > 5
+            classes = shapes[0][-1] - 5 if fine else 0
+        if not fine or classes > len(self.names or range(classes)):
+            shown = ', '.join(' x '.join(map(str, shape)) for shape in shapes)
+            names = f' and {len(self.names)} class names' if self.names else ''
+            raise WeightsError(f'{self.path}: gives outputs of {shown}{names}, not those of YOLOv5', _DAMAGED)
 
     @abstractmethod
     def run(self, x: np.ndarray) -> list[np.ndarray]:
@@ -257,4 +283,4 @@ def _library(name: str, path: str | Path) -> Any:
 
 
 def _brief(problem: Exception) -> str:
-    return ' '.join(str(problem).split())[:200]
+    return printable(' '.join(str(problem).split()), 200)

@@ -25,9 +25,23 @@ MAX_INFLATION = 200  # contents to archive; label files reach about 10
 _UNTAR = 'mkdir {folder} && tar -xf {file} -C {folder}'
 _UNPACK = dict.fromkeys(('.tar', '.tgz', '.gz', '.bz2', '.xz'), _UNTAR)
 _UNPACK |= {'.zip': 'unzip {file} -d {folder}', '.rar': 'unrar x {file} {folder}/', '.7z': '7z x {file} -o{folder}'}
+MAX_ATTRIBUTES = 1 << 20  # bytes of a tar entry that says something about another one, such as a long name
+MAX_PADDING = 64 << 20  # bytes behind the last file of a tar archive
+_ABOUT_OTHERS = (
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+)  # fmt: skip
 JUNK = ('.DS_Store', '__MACOSX')
 
 _DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+
+
+class _TarInfo(tarfile.TarInfo):
+    """An entry; the module reads those that hold a long name or other attributes whole, whatever size they claim."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _ABOUT_OTHERS and self.size > MAX_ATTRIBUTES:
+            raise tarfile.ReadError(f'an entry of {self.size} bytes about another')
+        return super()._proc_member(archive)
 
 
 class _Member(NamedTuple):
@@ -35,6 +49,7 @@ class _Member(NamedTuple):
     size: int  # bytes
     kind: str  # 'file', 'folder' or what else it is
     open: Callable[[], IO[bytes]]
+    step: int = 1 << 20  # bytes to read at a time
 
 
 def unzip(file: str | Path, path: str | Path | None = None, exclude: Iterable[str] = JUNK) -> Path:
@@ -56,7 +71,7 @@ def unzip(file: str | Path, path: str | Path | None = None, exclude: Iterable[st
 
 def untar(file: str | Path, path: str | Path | None = None, exclude: Iterable[str] = JUNK) -> Path:
     """Unpack a tar archive, compressed or not; otherwise like `unzip`."""
-    with _named_errors(file), tarfile.open(file) as archive:
+    with _named_errors(file), tarfile.open(file, tarinfo=_TarInfo) as archive:
         return _unpack(Path(file), path, exclude, _tar_members(archive))
 
 
@@ -69,7 +84,15 @@ def unpack_command(file: str | Path) -> str:
 
 def is_archive(file: str | Path) -> bool:
     """Whether a file is a zip or tar archive, judged by its content."""
-    return Path(file).is_file() and (zipfile.is_zipfile(file) or tarfile.is_tarfile(file))
+    if not Path(file).is_file():
+        return False
+    if zipfile.is_zipfile(file):
+        return True
+    try:
+        with tarfile.open(file, tarinfo=_TarInfo):
+            return True
+    except tarfile.TarError:
+        return False
 
 
 def unpack(file: str | Path, path: str | Path | None = None, exclude: Iterable[str] = JUNK) -> Path:
@@ -97,15 +120,22 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
         kind = 'link' if stat.S_ISLNK(mode) else 'folder' if info.is_dir() else 'file'
-        yield _Member(info.filename, info.file_size, kind, partial(archive.open, info))
+        if info.compress_type == zipfile.ZIP_BZIP2:  # zipfile makes gigabytes of some kilobytes at once
+            kind = 'bzip2 stream, which takes any amount of memory: unpack it by the command unzip'
+        # zipfile unpacks all of a step of an LZMA stream at once, 7,000 times as much at the worst.
+        step = 1 << 20 if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else 1 << 12
+        yield _Member(info.filename, info.file_size, kind, partial(archive.open, info), step)
 
 
 def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
     for info in archive:
         kind = 'file' if info.isfile() else 'folder' if info.isdir() else 'link or device'
         yield _Member(info.name, info.size, kind, partial(archive.extractfile, info))
-    while archive.fileobj.read(1 << 20):  # to the very end, where the compressed stream's checksum is
-        pass
+    size = 0
+    while piece := archive.fileobj.read(1 << 20):  # to the very end, where the compressed stream's checksum is
+        size += len(piece)
+        if size > MAX_PADDING:
+            raise tarfile.ReadError(f'over {MAX_PADDING >> 20} MB behind its last file')
 
 
 def _unpack(file: Path, path: str | Path | None, exclude: Iterable[str], members: Iterable[_Member]) -> Path:
@@ -119,7 +149,7 @@ def _unpack(file: Path, path: str | Path | None, exclude: Iterable[str], members
             (target if member.kind == 'folder' else target.parent).mkdir(parents=True, exist_ok=True)
             if member.kind == 'file':
                 with member.open() as source, open(target, 'wb') as f:
-                    shutil.copyfileobj(source, f, 1 << 20)
+                    shutil.copyfileobj(source, f, member.step)
         _move_contents(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

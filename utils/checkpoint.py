@@ -44,7 +44,7 @@ FORMAT, VERSION = 'yolov5-oneflow', '1'
 MAX_HEADER = 32 << 20  # bytes; an honest one has under 1 MB, unless the options of a run are huge
 MAX_COUNT = 1 << 53  # epochs, updates: what a float holds exactly
 _SURROGATE = re.compile('[\ud800-\udfff]')
-_DAMAGED = 'the file is damaged: take another copy, for example weights/best beside weights/last'
+DAMAGED = 'the file is damaged: take another copy, for example weights/best beside weights/last'
 
 
 @dataclass
@@ -157,17 +157,17 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             _check_version(path, metadata)
             arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no dict)
         if _checksum(metadata['header'], arrays) != metadata['crc32']:
-            raise WeightsError(f'{path}: its contents have changed since it was written', _DAMAGED)
+            raise WeightsError(f'{path}: its contents have changed since it was written', DAMAGED)
         tree = join_tree(metadata['header'], arrays)
     except UserError:
         raise
     except (safetensors.SafetensorError, ValueError, TypeError, AttributeError, KeyError, OSError) as problem:
         # TypeError and AttributeError: element types that numpy does not have.
-        raise WeightsError(f'{path}: not readable ({printable(problem, 150)})', _DAMAGED) from problem
+        raise WeightsError(f'{path}: not readable ({printable(problem, 150)})', DAMAGED) from problem
     unknown = sorted(set(tree) ^ set(_TYPES)) if isinstance(tree, dict) else ['header']
     if unknown:
         names = printable(', '.join(unknown), 100)
-        raise WeightsError(f'{path}: its header lacks or does not know {names}', _DAMAGED)
+        raise WeightsError(f'{path}: its header lacks or does not know {names}', DAMAGED)
     return tree
 
 
@@ -176,7 +176,7 @@ def _check_version(path: Path, metadata: Mapping[str, str]) -> None:
         raise WeightsError(f'{path}: a safetensors file, but no checkpoint of this project')
     version = metadata.get('version', '')
     if version != VERSION:
-        mend = 'update the project' if version.isdecimal() and int(version[:9]) > int(VERSION) else _DAMAGED
+        mend = 'update the project' if version.isdecimal() and int(version[:9]) > int(VERSION) else DAMAGED
         raise WeightsError(f'{path}: format version {version[:20]!r}; this code reads version {VERSION}', mend)
 
 
@@ -221,7 +221,7 @@ def _validate(ckpt: Checkpoint) -> None:
     for name, types in _TYPES.items():
         value = getattr(ckpt, name)
         if not isinstance(value, types) or isinstance(value, bool):
-            raise WeightsError(f'{where}: its {name} is a {type(value).__name__}', _DAMAGED)
+            raise WeightsError(f'{where}: its {name} is a {type(value).__name__}', DAMAGED)
     nc, nl = ckpt.config.get('nc'), len(ckpt.stride)
     checks = {
         'config': type(nc) is int
@@ -238,7 +238,7 @@ def _validate(ckpt: Checkpoint) -> None:
     }
     wrong = [name for name, fine in checks.items() if not fine]
     if wrong:
-        raise WeightsError(f'{where}: malformed {", ".join(wrong)}', _DAMAGED)
+        raise WeightsError(f'{where}: malformed {", ".join(wrong)}', DAMAGED)
 
 
 def _is_text(name: object) -> bool:
@@ -278,7 +278,7 @@ def build_model(ckpt: Checkpoint, device: Any = None, fuse: bool = False) -> Mod
     strides = [float(s) for s in model.stride]
     if strides != ckpt.stride:
         says = shortened(str(ckpt.stride), 100)
-        raise WeightsError(f'{where}: says strides {says}, its description makes {strides}', _DAMAGED)
+        raise WeightsError(f'{where}: says strides {says}, its description makes {strides}', DAMAGED)
     model.names, model.hyp, model.yaml_file = list(ckpt.names), ckpt.hyp, ckpt.config_name
     model = model.to(select_device(device)) if device is not None else model
     model = model.float().eval()

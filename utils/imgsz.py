@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from models.yolo import Model
 
+MAX_SIDE = 1 << 16  # pixels
+
 
 def make_divisible(x: float, divisor: int) -> int:
     """x rounded up to a multiple of the divisor."""
@@ -47,11 +49,13 @@ def check_img_size(imgsz: int | Sequence[int], s: int = 32, floor: int = 0) -> i
         floor: smallest side.
 
     Raises:
-        UsageError: a side of 0 or less.
+        UsageError: a side of 0 or less, or beyond `MAX_SIDE`.
     """
     sides = image_sides('--img', imgsz)
     if min(sides) < 1:
         raise UsageError(f'--img {_words(sides)}: too small', f'give a multiple of {int(s)}')
+    if max(sides) > MAX_SIDE:
+        raise UsageError(f'--img {_words(sides)}: too large', f'give {MAX_SIDE:,} at most')
     fitted = [max(make_divisible(side, int(s)), floor) for side in sides]
     if fitted != sides:
         what = f'no multiple of the largest stride {int(s)}' if min(sides) >= floor else f'less than {floor}'

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from utils.errors import ResourceError
 
+WORTH_A_LOOK = 1 << 28  # bytes
+
 
 def available_memory() -> int:
     """Bytes that can still be taken: what the machine has free, or less if the process's control group allows less."""
@@ -34,6 +36,8 @@ def check_memory(needed: int, what: str, hint: str) -> None:
     Raises:
         ResourceError: there are fewer.
     """
+    if needed < WORTH_A_LOOK:
+        return
     free = available_memory()
     if needed > free:
         sizes = f'{needed / 1e9:,.1f} GB at the least, and {free / 1e9:,.1f} GB are free'

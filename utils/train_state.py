@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from utils.checkpoint import Checkpoint, build_model, load_checkpoint, load_state, state_arrays
+from utils.checkpoint import DAMAGED, Checkpoint, build_model, load_checkpoint, load_state, state_arrays
 from utils.distributed import world_size
-from utils.errors import DataError, TrainingError, UsageError, sigterm_as_ctrl_c
+from utils.errors import DataError, TrainingError, UsageError, WeightsError, sigterm_as_ctrl_c
 from utils.log import LOGGER
 from utils.options import make_options
 from utils.terminal import printable
@@ -108,7 +108,28 @@ def reopen(opt: T) -> tuple[T, Checkpoint]:
         names = ', '.join(f'--{name.replace("_", "-")}' for name in ignored)
         LOGGER.warning(f'WARNING: a resumed run keeps its options; ignored: {names}')
     LOGGER.info(f'Resuming {file} after epoch {checkpoint.epoch}')
+    _check_saved(checkpoint.trainer, file)
     return make_options(type(opt), **(checkpoint.trainer['options'] | here)), checkpoint
+
+
+def _check_saved(saved: dict[str, Any], file: Path) -> None:
+    """Refuse a state that no run of ours wrote.
+
+    Raises:
+        WeightsError: something is not there, or is of another type.
+    """
+    lists = {name: saved.get(name) for name in ('results', 'best_results', 'maps')}
+    checks = {
+        'options': isinstance(saved.get('options'), dict) and all(isinstance(key, str) for key in saved['options']),
+        **{name: type(saved.get(name)) is int for name in ('last_step', 'best_epoch')},
+        **{
+            name: isinstance(values, (list, tuple)) and all(type(value) in (int, float) for value in values)
+            for name, values in lists.items()
+        },
+    }
+    wrong = [name for name, fine in checks.items() if not fine]
+    if wrong:
+        raise WeightsError(f'--resume {file}: its state of the run has no fitting {", ".join(wrong)}', DAMAGED)
 
 
 def find_last(project: str | Path) -> Path:
@@ -146,7 +167,11 @@ def restore(run: Any) -> None:
     if run.ema:
         load_state(run.ema.ema, checkpoint.ema, checkpoint.path)
         run.ema.updates = checkpoint.ema_updates
-    optimizer_from_numpy(run.optimizer, checkpoint.optimizer)
+    try:
+        optimizer_from_numpy(run.optimizer, checkpoint.optimizer)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as problem:
+        what = f'{type(problem).__name__}: {printable(problem, 100)}'
+        raise WeightsError(f'{checkpoint.path}: its optimiser state is malformed ({what})', DAMAGED) from problem
     # Fewer pictures than before make fewer batches.
     run.schedule.last_step = min(saved['last_step'], run.start_epoch * len(run.train_loader) - 1)
     run.over = run.stopper.resume(checkpoint.epoch, saved['best_epoch'], checkpoint.best_fitness)

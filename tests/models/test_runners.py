@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -50,6 +51,40 @@ class Nothing(Runner):
 def test_no_pictures_no_runner():
     with pytest.raises(WeightsError, match='takes an input of 2 dimensions'):
         Nothing('m.onnx', [1, 10], {})
+
+
+@pytest.mark.parametrize('shape', [[10**9, 3, 64, 64], [1, 3, 10**6, 64], [0, 3, 64, 64], [1, 4, 64, 64]])
+def test_inputs_that_are_no_images(shape):
+    with pytest.raises(WeightsError, match=f'takes an input of {shape[0]} x {shape[1]} x'):
+        Nothing('m.onnx', shape, {})
+
+
+def detections(count=(1, 1), boxes=(1, 9, 4), scores=(1, 9), classes=(1, 9), number=0):
+    return [np.zeros(shape, np.float32) for shape in (count, boxes, scores)] + [np.full(classes, number, np.float32)]
+
+
+@pytest.mark.parametrize(('kind', 'outputs'), [
+    ('onnx', [np.zeros((1, 9))]), ('onnx', [np.zeros((1, 9, 5))]), ('onnx', [np.zeros((2, 9, 7))]),
+    ('onnx', [np.zeros((1, 9, 8))]), ('onnx-nms', detections(boxes=(1, 9, 3))), ('onnx-nms', detections(scores=(1, 8))),
+    ('onnx-nms', detections(count=(2, 1))), ('onnx-nms', detections(number=2)),
+    ('onnx', RuntimeError('a\x1b[2J' * 999)),
+])  # fmt: skip
+def test_outputs_that_are_no_detections(kind, outputs):
+    runner = Nothing('m.onnx', [1, 3, 64, 64], {'names': '["a", "b"]'})
+    runner.kind = kind
+
+    def run(x):
+        if isinstance(outputs, Exception):
+            raise outputs
+        return outputs
+
+    runner.run = run
+    with pytest.raises(
+        WeightsError, match=r'm\.onnx: (gives outputs of .* and 2 class names|can not be run)'
+    ) as refused:
+        runner(np.zeros((1, 3, 64, 64), np.float32))
+    assert len(str(refused.value)) < 300
+    assert '\x1b' not in str(refused.value)
 
 
 def test_no_onnx_file(tmp_path):

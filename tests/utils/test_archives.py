@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 from collections import namedtuple
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz import bounded
 from utils.archives import is_archive, unpack, untar, unzip
 from utils.errors import DataError, ResourceError
 
@@ -179,3 +183,57 @@ def test_one_wrong_byte_in_what_is_packed_is_noticed(tmp_path: Path, out: Path, 
     with pytest.raises(DataError, match='damaged'):
         unpack(path, out)
     assert contents(out) == {}
+
+
+# Small archives that want much memory or time ---------------------------------------------------------
+
+
+@pytest.mark.parametrize('kind', [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize('first', [True, False])
+def test_a_tar_with_a_name_of_gigabytes(tmp_path, kind, first):
+    """xz makes a name of 200 MB some 30 kB; the module would read it whole, even to tell whether this is an archive."""
+    path, size = tmp_path / 'a.tar.xz', 200 << 20
+    with lzma.open(path, 'wb', preset=0) as f:
+        info = tarfile.TarInfo('a')
+        if not first:
+            f.write(info.tobuf())
+        info.size, info.type = size, kind
+        f.write(info.tobuf())
+        for _ in range(size >> 20):
+            f.write(bytes(1 << 20))
+        f.write(bytes(1024))
+    with bounded(megabytes=60):
+        assert is_archive(path) != first
+        with pytest.raises(DataError, match='a.tar.xz: damaged or no archive'):
+            untar(path, tmp_path / 'out')
+    assert not list((tmp_path / 'out').glob('*'))
+
+
+def test_a_tar_with_much_behind_its_end(tmp_path):
+    path = make_tar(tmp_path / 'a.tar', FILES, mode='w')
+    with gzip.open(tmp_path / 'a.tar.gz', 'wb', 1) as f:
+        f.write(path.read_bytes())
+        for _ in range(70):
+            f.write(bytes(1 << 20))
+    with pytest.raises(DataError, match='over 64 MB behind its last file'):
+        untar(tmp_path / 'a.tar.gz', tmp_path / 'out')
+
+
+def test_streams_longer_than_they_claim(tmp_path):
+    path, size = tmp_path / 'a.zip', 60 << 20
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_LZMA) as archive:
+        archive.writestr('a.txt', bytes(size))
+    path.write_bytes(path.read_bytes().replace(struct.pack('<I', size), struct.pack('<I', 100)))
+    with bounded(megabytes=50), pytest.raises(DataError, match=r'a\.zip: damaged'):
+        unzip(path, tmp_path / 'out')
+
+
+def test_other_compressions(tmp_path):
+    path, data = tmp_path / 'a.zip', os.urandom(100_000)
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_LZMA) as archive:
+        archive.writestr('a.txt', data)
+    assert (unzip(path, tmp_path / 'out') / 'a.txt').read_bytes() == data
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_BZIP2) as archive:
+        archive.writestr('a.txt', data)
+    with pytest.raises(DataError, match="refused, 'a.txt' is a bzip2 stream.*unpack it by the command unzip"):
+        unzip(path, tmp_path / 'out')

@@ -40,6 +40,12 @@ def test_no_size_at_all(imgsz):
         check_img_size(imgsz, 32)
 
 
+@pytest.mark.parametrize('imgsz', [10**6, [10**400, 640], [65_537, 32]])
+def test_sizes_that_no_machine_has_memory_for(imgsz):
+    with pytest.raises(UsageError, match='too large. Give 65,536 at most'):
+        check_img_size(imgsz, 32)
+
+
 def test_rescale():
     images = torch.rand(1, 3, 64, 128)
     shapes = [rescale(images, 128, 32, (0, iteration)).shape[2:] for iteration in range(60)]
