@@ -15,7 +15,7 @@ from oneflow import nn
 
 from models.attention import TransformerLayer
 from models.limits import reserve
-from models.ops import BatchNorm2d, Conv2d, ConvTranspose2d, Linear, MaxPool2d, SiLU
+from models.ops import BatchNorm2d, Conv2d, ConvTranspose2d, Linear, MaxPool2d, SiLU, check_window
 
 Ints = int | Sequence[int]
 
@@ -360,6 +360,7 @@ class Contract(nn.Module):
 
     def __init__(self, gain: int = 2) -> None:
         super().__init__()
+        check_window(gain, gain, 0)
         self.gain = gain
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -373,6 +374,7 @@ class Expand(nn.Module):
 
     def __init__(self, gain: int = 2) -> None:
         super().__init__()
+        check_window(gain, gain, 0)
         self.gain = gain
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

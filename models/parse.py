@@ -220,6 +220,8 @@ def _check_row(file: str, index: int, raw: Any) -> Row:
             f'arguments are {quoted(row.args)}', f'they can be words, lists, and numbers up to {limits.MAX_ARGUMENT:,}'
         )
     first, last = -max(index, 1), max(index - 1, -1)
+    if not row.sources:
+        raise row.error('has no input', 'write -1 for the row before')
     for source in row.sources:
         if not isinstance(source, int) or not first <= source <= last:
             raise row.error(f'takes its input from row {quoted(source)}', 'it can only take -1 or an earlier row')

@@ -17,7 +17,7 @@ from utils.errors import WeightsError
 from utils.pt_reader import Bag
 
 MAX_MODULES = 20_000  # yolov5x6 has 733
-MAX_ITEMS = 2_000_000  # parameters, buffers, values and characters of names; yolov5x6 has some 100,000
+MAX_ITEMS = 1_000_000  # parameters, buffers, values and characters of names; yolov5x6 has some 100,000
 MAX_SHARED = 64 << 20  # bytes of tensors that are in two places; honest models have none
 MAX_DEPTH = 8
 _PLAIN = (str, int, float, bool, type(None))

@@ -60,6 +60,9 @@ def changed(row: list | None = None, **values: Any) -> dict[str, Any]:
         (changed([-1, 1, 'nn.MaxPool2d', [0]]), 'a window of 0'),
         (changed([-1, 1, 'nn.MaxPool2d', [2, 0]]), 'with stride 0'),
         (changed([-1, 1, 'nn.AvgPool2d', [2, 1, 9]]), 'padding 9 is more than half'),
+        (changed([[], 1, 'Sum', [1]]), 'row 1 .Sum.: has no input. Write -1'),
+        (changed([-1, 1, 'Expand', [0]]), 'a window of 0'),
+        (changed([-1, 1, 'Contract', ['nearest']]), 'a window of nearest'),
         (changed([-1, 1, 'Expand', [1000]]), 'weights of 4 x 0 x 1 x 1'),
     ],
 )  # fmt: skip
