@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -75,8 +76,8 @@ class Runner(ABC):
         if self.imgsz and tuple(x.shape[2:]) != self.imgsz:
             made, got = ('x'.join(map(str, size)) for size in (self.imgsz, x.shape[2:]))
             raise UsageError(f'{self.path}: made for pictures of {made}, got {got}', 'export it with --dynamic')
-        batch = self.batch or len(x)
-        check_memory(4 * batch * x[0].size, f'{self.path}: a batch of {batch}', 'export it for a smaller one')
+        batch = self.batch or max(len(x), 1)
+        check_memory(4 * batch * math.prod(x.shape[1:]), f'{self.path}: a batch of {batch}', 'export it anew')
         x = np.ascontiguousarray(x, self.dtype)
         try:
             parts = [self.run(_filled(x[i : i + batch], batch)) for i in range(0, len(x), batch)]

@@ -30,6 +30,7 @@ from models.surgery import fold_norms, initialize_weights
 from models.tta import augmented
 from utils.device import select_device
 from utils.errors import ConfigError, run_main
+from utils.memory import check_memory
 from utils.options import option, parse_options
 from utils.paths import MODEL_DIRS
 from utils.terminal import printable
@@ -198,6 +199,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     model = Model(options.cfg).to(device)
     print(layer_table(model))
+    needed = 4 * options.batch_size * model.yaml['ch'] * 640 * 640
+    check_memory(needed, f'--batch-size {options.batch_size}', 'take a smaller one')
     pictures = torch.rand(options.batch_size, model.yaml['ch'], 640, 640).to(device)
     if options.line_profile:
         with torch.no_grad():

@@ -136,3 +136,17 @@ def run_to_resume(tiny, tmp_path_factory):
     interrupt(tiny.options(project, epochs=2), call=3)
     file = file_of(project / 'exp')
     return file, load_checkpoint(file)
+
+
+@pytest.mark.parametrize('options', [{'imgsz': 60_000}, {'imgsz': 10**6}, {'imgsz': 60_000, 'batch_size': 10**9}])
+def test_training_on_sizes_beyond_all_memory(tiny, tmp_path, options):
+    with bounded(megabytes=200), pytest.raises(UserError, match='--img (60032|1000000).* (too large|GB are free)'):
+        train.run(**tiny.options(tmp_path, **options))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_file_timed_on_a_huge_batch():
+    from models import yolo
+
+    with pytest.raises(UserError, match='--batch-size 1000000000 takes 4,915,200.0 GB at the least'):
+        yolo.main(['--cfg', 'yolov5n.yaml', '--batch-size', '1000000000', '--device', 'cpu'])

@@ -120,7 +120,7 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
         kind = 'link' if stat.S_ISLNK(mode) else 'folder' if info.is_dir() else 'file'
-        if info.compress_type == zipfile.ZIP_BZIP2:  # zipfile makes gigabytes of some kilobytes at once
+        if kind == 'file' and info.compress_type == zipfile.ZIP_BZIP2:  # of which zipfile makes gigabytes at once
             kind = 'bzip2 stream, which takes any amount of memory: unpack it by the command unzip'
         # zipfile unpacks all of a step of an LZMA stream at once, 7,000 times as much at the worst.
         step = 1 << 20 if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else 1 << 12

@@ -176,6 +176,7 @@ def build_loaders(run: Run) -> None:
     from utils.data.labels import labels_to_class_weights, read_labels
     from utils.data.loader import create_dataloader
     from utils.imgsz import check_img_size, grid_size
+    from utils.memory import check_memory
 
     opt, stride = run.opt, grid_size(run.model)
     run.imgsz = check_img_size(opt.imgsz, stride, floor=stride * 2)
@@ -184,6 +185,9 @@ def build_loaders(run: Run) -> None:
     common = {'stride': stride, 'single_cls': opt.single_cls, 'hyp': run.hyp, 'seed': opt.seed, 'nc': run.nc}
     with in_turn():
         labels = read_labels(run.data.train, None if opt.single_cls else run.nc, name='train', need_labels=True)
+    # A batch of images as bytes and as numbers, which is little beside what training takes.
+    needed = 15 * min(run.batch_size, len(labels.images)) * run.imgsz**2
+    check_memory(needed, f'--batch-size {opt.batch_size} --img {run.imgsz}', 'take smaller ones')
     with in_turn() if opt.cache == 'disk' else nullcontext():
         run.train_loader, run.dataset = create_dataloader(
             labels, run.imgsz, run.batch_size, augment=True, cache=opt.cache, rect=opt.rect,
