@@ -4,7 +4,7 @@
     python -m tools.gpu_check --device cpu  # a dry run that compares the CPU with itself
 
 Each comparison runs in a process of its own with a time limit, for OneFlow may abort a process. What comes out, with
-card, driver and speed, is written to gpu_check.md, to be attached to a report. Exit code 0 if all passed, else 1.
+card, driver and speed, is written to gpu_check.md, to be attached to a report. Exit code 0 if none failed, else 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from utils.paths import ROOT, atomic_write
 
 LOWEST, HIGHEST = (6, 0), (8, 9)  # compute capabilities that the wheel's code runs on; it has no PTX for others
-LIMIT, IN_ALL = 90, 540  # seconds for one comparison, and for all
+LIMIT, IN_ALL = 90, 400  # seconds for one comparison, and for all; the speed on both devices takes up to 2 x 90 more
 REPORT = 'gpu_check.md'
 CHILD = 'tools.gpu_checks'  # the module that runs one comparison
 

@@ -78,7 +78,7 @@ def check_finite(checkpoint: Checkpoint, last: Path) -> None:
 
 # Resuming ---------------------------------------------------------------------------------------------------------
 
-OF_THE_MACHINE = ('device', 'workers', 'cache')  # options that a run may go on with changed, for they change no result
+OF_THE_MACHINE = ('device', 'workers', 'cache', 'no_fused')  # may change when a run goes on: results stay the same
 
 
 def reopen(opt: T) -> tuple[T, Checkpoint]:
