@@ -17,7 +17,7 @@ from utils.data.names import safe_name
 from utils.errors import ResourceError, explain
 from utils.log import LOGGER
 from utils.paths import Distinct, folder_name, increment_path
-from utils.terminal import shown_name
+from utils.terminal import counted, shown_name
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -160,7 +160,7 @@ class Detections:
             with _noting(failed):
                 write_image(folder / file, im[..., ::-1])
         _check_written(failed, self.n, folder)
-        LOGGER.info(f'Saved {self.n} image{"s" if self.n > 1 else ""} to {folder}')
+        LOGGER.info(f'Saved {counted(self.n, "image")} to {folder}')
         return folder
 
     def crop(self, save: bool = True, save_dir: str | Path = SAVE_DIR) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ class Detections:
                 crops.append({'box': box, 'conf': confidence, 'cls': number, 'label': label, 'im': cut})
         if save:
             _check_written(failed, len(crops), folder)
-            LOGGER.info(f'Saved {len(crops)} crops to {folder}')
+            LOGGER.info(f'Saved {counted(len(crops), "crop")} to {folder}')
         return crops
 
     def display(self, pprint: bool = False, show: bool = False, save: bool = False, labels: bool = True) -> None:
@@ -231,7 +231,7 @@ def _show(im: np.ndarray, title: str) -> bool:
 def count_words(rows: np.ndarray, names: Sequence[str]) -> str:
     """Detections (n, 6) by class in words, on one line: '4 persons, 1 bus'; '' for none."""
     numbers, counts = np.unique(rows[:, 5].astype(int), return_counts=True)
-    return ', '.join(f'{n} {shown_name(names[c])}{"s" if n > 1 else ""}' for c, n in zip(numbers, counts))
+    return ', '.join(counted(n, shown_name(names[c])) for c, n in zip(numbers, counts))
 
 
 def _tensors(rows: Any) -> list[torch.Tensor]:

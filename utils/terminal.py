@@ -26,6 +26,11 @@ def shown_name(name: object) -> str:
     return printable(name, LONGEST_NAME)
 
 
+def counted(n: int, noun: str, plural: str = '') -> str:
+    """A number of things: '1 row', '2 rows'; `plural` where it is not the noun with an s."""
+    return f'{n} {noun if n == 1 else plural or f"{noun}s"}'
+
+
 def showable_lines(text: str, limit: int = 0) -> str:
     """A message of our own with whatever names it holds: like `printable`, but lines, tabs and colours stay."""
     parts = _STYLES.split(shortened(text, limit))

@@ -7,7 +7,7 @@ import pytest
 
 from utils.errors import DataError, run_main
 from utils.log import LOGGER, set_logging
-from utils.terminal import printable, shortened, showable_lines
+from utils.terminal import counted, printable, shortened, showable_lines
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,11 @@ def test_printable(text, shown):
 def test_long_text_loses_its_middle():
     assert printable('a' * 50 + 'b' * 50, 23) == 'a' * 10 + '...' + 'b' * 10
     assert shortened('abc', 3) == 'abc'
+
+
+def test_counted():
+    assert [counted(n, 'repeated row') for n in (0, 1, 2)] == ['0 repeated rows', '1 repeated row', '2 repeated rows']
+    assert [counted(n, 'box', 'boxes') for n in (1, 2)] == ['1 box', '2 boxes']
 
 
 def test_lines_keep_their_layout_and_colours():

@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.errors import DataError
 from utils.log import LOGGER
-from utils.terminal import printable
+from utils.terminal import counted, printable
 
 _MORE = 0.05  # share by which resizing may have put floats above 1 or 255, or below 0; it is cut off
 _DARKEST = 2  # the least maximum of floats in 0..255: between 1 and this nobody can tell a bright 1 from a dark 255
@@ -101,10 +101,7 @@ class ImageNotes:
     def lines(self) -> list[str]:
         """One line for each kind, the commonest first: '12 images: floats in 0..1, multiplied by 255 (a.tif)'."""
         ordered = sorted(self._found.items(), key=lambda item: -item[1][0])
-        return [
-            f'{count} image{"s" if count > 1 else ""}: {note} (for example {printable(name)})'
-            for note, (count, name) in ordered
-        ]
+        return [f'{counted(count, "image")}: {note} (for example {printable(name)})' for note, (count, name) in ordered]
 
     def log(self) -> None:
         """The lines as warnings."""

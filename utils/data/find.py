@@ -13,6 +13,7 @@ from utils.data.images import is_image
 from utils.data.labelset import IGNORED, KEPT, LEFT_OUT, Problem
 from utils.data.lists import glob_below, read_list
 from utils.errors import DataError
+from utils.terminal import counted
 
 Split = str | Path | Sequence[str | Path]
 
@@ -71,20 +72,20 @@ class _Notes:
     """Counts what is not taken, by the words that say so, and keeps the first example of each."""
 
     def __init__(self) -> None:
-        self.seen: dict[tuple[str, str, str], list] = {}  # kind, words, action: [count, first path]
+        self.seen: dict[tuple[str, str, str, str], list] = {}  # kind, noun, words, action: [count, first path]
         self.others: list[Problem] = []
 
-    def add(self, kind: str, words: str, path: str, action: str = IGNORED) -> None:
-        if (kind, words, action) not in self.seen and len(self.seen) >= _MOST_KINDS:
-            kind, words, action = 'suffix', '{n} other file{s}', IGNORED
-        self.seen.setdefault((kind, words, action), [0, path])[0] += 1
+    def add(self, kind: str, noun: str, words: str, path: str, action: str = IGNORED) -> None:
+        if (kind, noun, words, action) not in self.seen and len(self.seen) >= _MOST_KINDS:
+            kind, noun, words, action = 'suffix', 'other file', '', IGNORED
+        self.seen.setdefault((kind, noun, words, action), [0, path])[0] += 1
 
     def problems(self) -> list[Problem]:
-        counted = (
-            Problem(path, 0, kind, words.format(n=n, s='s' if n > 1 else ''), action)
-            for (kind, words, action), (n, path) in self.seen.items()
+        seen = (
+            Problem(path, 0, kind, counted(n, noun) + words, action)
+            for (kind, noun, words, action), (n, path) in self.seen.items()
         )
-        return [*counted, *self.others]
+        return [*seen, *self.others]
 
 
 def _images_of(source: str, notes: _Notes) -> Iterable[str]:
@@ -105,7 +106,7 @@ def _images_under(folder: str, notes: _Notes) -> list[str]:
     images, seen = [], set()  # a linked folder may contain itself
 
     def closed(error: OSError) -> None:
-        notes.add('folder', '{n} folder{s} that can not be read', error.filename, LEFT_OUT)
+        notes.add('folder', 'folder', ' that can not be read', error.filename, LEFT_OUT)
 
     for parent, folders, files in os.walk(folder, onerror=closed, followlinks=True):
         real = os.path.realpath(parent)
@@ -126,17 +127,12 @@ def _only_images(paths: Iterable[str], notes: _Notes) -> list[str]:
         suffix = os.path.splitext(name)[1].lower()
         if name.startswith('.'):
             if is_image(name):
-                notes.add('hidden', '{n} hidden file{s} with the suffix of an image', path)
+                notes.add('hidden', 'hidden file', ' with the suffix of an image', path)
         elif is_image(name):
             images.append(path)
         elif suffix not in _OF_OTHERS and name.lower() not in _OF_SYSTEMS:
-            notes.add('suffix', f'{{n}} {_braced(suffix) or "suffixless"} file{{s}}, not read as images', path)
+            notes.add('suffix', f'{suffix or "suffixless"} file', ', not read as images', path)
     return [os.path.abspath(image) for image in images]
-
-
-def _braced(text: str) -> str:
-    """A text that `str.format` gives back as it is."""
-    return text.replace('{', '{{').replace('}', '}}')
 
 
 def _images_listed_in(file: str, notes: _Notes) -> Iterator[str]:
@@ -150,7 +146,7 @@ def _images_listed_in(file: str, notes: _Notes) -> Iterator[str]:
         elif is_image(path) and not os.path.basename(path).startswith('.'):
             yield os.path.abspath(path)
         else:
-            notes.add('list', f'{{n}} line{{s}} of {_braced(file)} naming no image', path)
+            notes.add('list', 'line', f' of {file} naming no image', path)
 
 
 # Labels ---------------------------------------------------------------------------------------------------------------
@@ -169,11 +165,11 @@ def _note_stray_labels(folder: str, images: Sequence[str], notes: _Notes) -> Non
             if suffix.lower() != '.txt' or path in wanted or name.startswith('.') or name.lower() in _NOT_LABELS:
                 continue
             if suffix != '.txt':
-                notes.add('orphan', '{n} label file{s} with the suffix in capitals: .txt is read', path)
+                notes.add('orphan', 'label file', ' with the suffix in capitals: .txt is read', path)
             elif is_image(stem):
-                notes.add('orphan', "{n} label file{s} named with the image's suffix: a.txt is read for a.jpg", path)
+                notes.add('orphan', 'label file', " named with the image's suffix: a.txt is read for a.jpg", path)
             else:
-                notes.add('orphan', '{n} label file{s} without an image', path)
+                notes.add('orphan', 'label file', ' without an image', path)
 
 
 def _names(folder: str) -> list[str]:
@@ -193,6 +189,6 @@ def _sharing(images: Sequence[str]) -> list[Problem]:
     ]
     if not others:
         return []
-    (image, other), n = others[0], len(others)
-    words = f'{n} image{"s" if n > 1 else ""} with the labels of another, here those of {os.path.basename(other)}'
+    image, other = others[0]
+    words = f'{counted(len(others), "image")} with the labels of another, here those of {os.path.basename(other)}'
     return [Problem(image, 0, 'shared', words, KEPT)]

@@ -31,6 +31,7 @@ from utils.data.parse import Fault, Parsed, parse_labels
 from utils.data.report import problem_table, summary
 from utils.errors import DataError, ResourceError
 from utils.log import LOGGER
+from utils.terminal import counted
 from utils.text import decode_text, foreign_encoding
 
 FAULTS_A_FILE = 10  # bad rows listed of one file: enough to see a pattern
@@ -120,9 +121,7 @@ def _refuse_unusable(labels: LabelSet, split: Split, nc: int | None) -> None:
         mend = f'mend the labels, or the names in the data set YAML ({nc} of them)' if nc else 'mend the labels'
         if labels.counts.get('from_one'):
             mend = f'all classes are from 1 to {nc}: counted from 1? Classes count from 0, as the names in the YAML do'
-        raise DataError(
-            f'{first.file} line {first.line}: {first.detail} ({files} such file{"s" if files > 1 else ""})', mend
-        )
+        raise DataError(f'{first.file} line {first.line}: {first.detail} ({counted(files, "such file")})', mend)
     if not len(labels):
         first = labels.problems[0]
         raise DataError(
@@ -194,9 +193,7 @@ def _notes(kept: Sequence[tuple[str, Checked]]) -> list[Problem]:
     """What is to be said about the conversion of pictures, each thing once, with the first picture as an example."""
     counts = Counter(item.note for _, item in kept if item.note)
     first = {item.note: image for image, item in reversed(kept)}
-    return [
-        Problem(first[note], 0, 'note', f'{n} image{"s" if n > 1 else ""}: {note}', KEPT) for note, n in counts.items()
-    ]
+    return [Problem(first[note], 0, 'note', f'{counted(n, "image")}: {note}', KEPT) for note, n in counts.items()]
 
 
 def _from_one(checked: Sequence[Checked], nc: int | None) -> Counter:

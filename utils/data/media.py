@@ -15,7 +15,7 @@ from utils.data.streams import is_stream
 from utils.errors import DataError, UsageError
 from utils.faults import Fault, Faults
 from utils.log import LOGGER
-from utils.terminal import printable
+from utils.terminal import counted, printable
 
 VID_FORMATS = ('asf', 'avi', 'gif', 'm4v', 'mkv', 'mov', 'mp4', 'mpeg', 'mpg', 'ts', 'webm', 'wmv')
 KNOWN = f'images are {" ".join(IMG_FORMATS)}; videos are {" ".join(VID_FORMATS)}'
@@ -55,7 +55,7 @@ def find_media(source: Source) -> Media:
     once = dict.fromkeys(files)
     if len(once) < len(files):
         [(twice, _)] = Counter(files).most_common(1)
-        LOGGER.warning(f'WARNING: {len(files) - len(once)} of {len(files)} files are named again, such as {twice}')
+        LOGGER.warning(f'WARNING: {len(files) - len(once)} of {len(files)} files named again, such as {twice}')
     media.images = [file for file in once if _suffix(file) in IMG_FORMATS]
     media.videos = [file for file in once if _suffix(file) in VID_FORMATS]
     if not once:
@@ -110,7 +110,8 @@ def _media_of(place: str, paths: Iterable[str]) -> list[str]:
         kinds = Counter(os.path.splitext(path)[1].lower() or 'without suffix' for path in others)
         named = ', '.join(f'{count} {printable(kind, 20)}' for kind, count in kinds.most_common(KINDS))
         more = ', ...' if len(kinds) > KINDS else ''
-        LOGGER.warning(f'WARNING: {place}: left out {_count(others)}, neither image nor video by suffix: {named}{more}')
+        count = counted(len(others), 'file')
+        LOGGER.warning(f'WARNING: {place}: left out {count}, neither image nor video by suffix: {named}{more}')
     return taken
 
 
@@ -118,12 +119,9 @@ def _shown(place: str, paths: Sequence[str]) -> list[str]:
     """The paths without hidden files, such as a Mac's ._a.jpg; images and videos among those are counted and said."""
     hidden = [path for path in paths if os.path.basename(path).startswith('.')]
     if media := [path for path in hidden if is_media(path)]:
-        LOGGER.warning(f'WARNING: {place}: left out {_count(media, "hidden ")}, for example {media[0]}')
+        count = counted(len(media), 'hidden file')
+        LOGGER.warning(f'WARNING: {place}: left out {count}, for example {media[0]}')
     return [path for path in paths if not os.path.basename(path).startswith('.')]
-
-
-def _count(paths: Sequence[str], kind: str = '') -> str:
-    return f'{len(paths)} {kind}file{"s" if len(paths) > 1 else ""}'
 
 
 def check_file_there(path: str) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from utils.data.labelset import BACKGROUND, IGNORED, KEPT, LEFT_OUT, REMOVED, ROW_LEFT_OUT, LabelSet, Problem
-from utils.terminal import printable
+from utils.terminal import counted, printable
 
 _ORDER = (LEFT_OUT, ROW_LEFT_OUT, REMOVED, KEPT, IGNORED, BACKGROUND)
 _LONGEST_DETAIL = 160  # characters in the table
@@ -17,13 +17,13 @@ def summary(labels: LabelSet, name: str = '', seconds: float | None = None) -> s
     """One line: pictures, labels, and how many are background, left out, repeated, clipped or outside."""
     counts = labels.counts
     background = sum(1 for rows in labels.labels.counts() if not rows)
-    parts = [f'{len(labels)} pictures', f'{len(labels.labels.values)} labels']
+    parts = [counted(len(labels), 'picture'), counted(len(labels.labels.values), 'label')]
     parts += [f'{background} without labels'] if background else []
     parts += [f'{counts["corrupt"]} left out'] if counts.get('corrupt') else []
-    parts += [f'{counts["bad_rows"]} rows left out'] if counts.get('bad_rows') else []
-    parts += [f'{counts["duplicates"]} repeated rows removed'] if counts.get('duplicates') else []
-    parts += [f'{counts["clipped"]} rows clipped to 0..1'] if counts.get('clipped') else []
-    parts += [f'{counts["outside"]} boxes mostly outside'] if counts.get('outside') else []
+    parts += [f'{counted(counts["bad_rows"], "row")} left out'] if counts.get('bad_rows') else []
+    parts += [f'{counted(counts["duplicates"], "repeated row")} removed'] if counts.get('duplicates') else []
+    parts += [f'{counted(counts["clipped"], "row")} clipped to 0..1'] if counts.get('clipped') else []
+    parts += [f'{counted(counts["outside"], "box", "boxes")} mostly outside'] if counts.get('outside') else []
     took = '' if seconds is None else f' ({seconds:.1f} s)'
     return f'{name or "data"}: {", ".join(parts)}{took}'
 

@@ -320,7 +320,7 @@ def test_the_log_has_a_line_and_a_table(data_set, caplog):
     with caplog.at_level(logging.INFO, 'yolov5'):
         read_labels(root / 'images/train', nc=1, name='train')
     line, table = caplog.messages
-    assert line.startswith('train: 2 pictures, 1 labels, 1 without labels, 1 left out, 1 repeated rows removed')
+    assert line.startswith('train: 2 pictures, 1 label, 1 without labels, 1 left out, 1 repeated row removed')
     rows = table.splitlines()
     assert rows[0].split() == ['file', 'line', 'problem', 'so']
     assert [row.rsplit('  ')[-1] for row in rows[1:]] == ['left out', 'removed', 'background']  # gravest first
@@ -338,7 +338,7 @@ def test_the_table_has_some_of_each_kind(data_set):
         *['left out'] * 16, 'row left out', 'removed', 'kept', 'background'
     ]  # fmt: skip
     assert table[-1] == 'and 14 more: 14 range'
-    assert '30 left out, 1 rows left out, 1 repeated rows removed, 1 boxes mostly outside' in summary(labels)
+    assert '30 left out, 1 row left out, 1 repeated row removed, 1 box mostly outside' in summary(labels)
 
 
 def test_control_characters_of_file_names_stay_out_of_the_table(data_set):

@@ -46,7 +46,7 @@ def test_lists_say_what_they_name_in_vain(place, messages):
         'WARNING: l.txt: 1 line names nothing that is there (line 2: gone.jpg)',
         'WARNING: l.txt: left out 1 hidden file, for example in/._a.jpg',
         'WARNING: l.txt: left out 5 files, neither image nor video by suffix: 3 .pdf, 1 without suffix, 1 .txt',
-        'WARNING: 1 of 5 files are named again, such as in/a.jpg',
+        'WARNING: 1 of 5 files named again, such as in/a.jpg',
     ]
 
 

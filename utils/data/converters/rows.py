@@ -18,7 +18,7 @@ from utils.data.parse import NO_SIDE
 from utils.errors import DataError
 from utils.log import LOGGER
 from utils.paths import atomic_folder
-from utils.terminal import printable
+from utils.terminal import counted, printable
 
 Size = tuple[int, int]  # width, height in pixels
 
@@ -95,7 +95,7 @@ def write_labels(pictures: Iterable[Picture], folder: str | Path, replace: bool 
             _write_new(_inside(partial, name), ''.join(f'{row}\n' for row in kept))
             files, objects, void = files + 1, objects + len(kept), void + rows.count('')
     note = f', {void} empty or outside their picture and left out' if void else ''
-    LOGGER.info(f'{folder}: {files} label files, {objects} objects{note}')
+    LOGGER.info(f'{folder}: {counted(files, "label file")}, {counted(objects, "object")}{note}')
     return folder
 
 

@@ -24,6 +24,7 @@ from utils.downloads import mirrored, safe_download, url2file
 from utils.errors import DataError, ResourceError
 from utils.log import LOGGER
 from utils.paths import DATA_DIRS, locked, read_yaml
+from utils.terminal import counted
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class _Work:
         needed = sum(part.gigabytes for part in pending) + max(sizes, default=0)  # all unpacked, and one archive
         free = shutil.disk_usage(self.place).free / 1e9
         LOGGER.info(
-            f'{name}: about {sum(sizes):.3g} GB to download in {len(sizes)} file{"s" if len(sizes) != 1 else ""}, and '
+            f'{name}: about {sum(sizes):.3g} GB to download in {counted(len(sizes), "file")}, and '
             f'{needed:.3g} GB of disk needed; {free:.3g} GB are free in {self.place.parent}'
         )
         if needed > free:
