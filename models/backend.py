@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.network import NetworkRunner, is_frozen
-from models.runners import DnnRunner, OnnxRunner, OpenVinoRunner, Runner
-from utils.downloads import attempt_download
+from models.runners import Runner
+from models.weights import KNOWN, find_names, open_weights
 from utils.errors import UsageError, WeightsError
 from utils.imgsz import check_img_size, image_sides
 from utils.log import LOGGER
@@ -38,14 +38,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray | torch.Tensor
     Observer = Callable[[torch.Tensor, str, int], object]
-
-# What other programs make of a YOLOv5 network, by the end of the name.
-FOREIGN = {
-    '.torchscript': 'TorchScript', '.engine': 'TensorRT', '.mlmodel': 'Core ML', '.pb': 'TensorFlow',
-    '.tflite': 'TensorFlow Lite', '.pdmodel': 'PaddlePaddle', '_saved_model': 'TensorFlow SavedModel',
-    '_web_model': 'TensorFlow.js', '_paddle_model': 'PaddlePaddle',
-}  # fmt: skip
-KNOWN = 'give a checkpoint (.safetensors, .pt), an .onnx file, or an OpenVINO folder or .xml; export.py writes those'
 
 
 class Backend:
@@ -254,10 +246,10 @@ def load_backend(
     files = [text('--weights', file) for file in items('--weights', weights)]
     if not all(file.strip() for file in files or ['']):
         raise UsageError('--weights: none given', KNOWN)
-    members = [_open(file, device, dnn, fp16, fuse) for file in files]
+    members = [open_weights(file, device, dnn, fp16, fuse) for file in files]
     for member in members:
         if member.names is None:
-            member.names = _names(member, data)
+            member.names = find_names(member, data)
     return Backend(members, device, fp16)
 
 
@@ -294,7 +286,7 @@ def _reopened(
     at, members = find_device(torch.device(device)), []
     for network, frozen, path in parts:
         if network is None:
-            runner = _open(path, at, dnn)
+            runner = open_weights(path, at, dnn)
         else:
             if frozen:  # which OneFlow's tensors forget when they are pickled
                 network.requires_grad_(False)
@@ -304,67 +296,6 @@ def _reopened(
     backend = Backend(members, at, fp16)
     backend.names = list(names)
     return backend
-
-
-def _open(
-    file: str | Path, device: torch.device, dnn: bool, fp16: bool = False, fuse: bool = True
-) -> NetworkRunner | Runner:
-    """The runner for one file or folder."""
-    path = Path(str(file)).expanduser()
-    foreign = next((what for end, what in FOREIGN.items() if str(path).endswith(end)), None)
-    if foreign:
-        raise WeightsError(f'{file}: {foreign} does not run here', KNOWN)
-    if path.is_dir():
-        path = _openvino_file(path)
-    elif path.suffix != '.xml':
-        path = attempt_download(file)
-    if dnn and path.suffix != '.onnx':
-        raise UsageError(f'{file}: --dnn is for .onnx files', 'make one: python export.py --include onnx --weights ...')
-    if path.suffix in ('.onnx', '.xml') and not path.is_file():
-        raise WeightsError(f'{file}: no such weights file', KNOWN)
-    if path.suffix == '.onnx':
-        return _said(DnnRunner(path) if dnn else OnnxRunner(path, None if device.type == 'cpu' else device.index))
-    if path.suffix == '.xml':
-        return _said(OpenVinoRunner(path))
-    from utils.checkpoint import attempt_load
-
-    runner = NetworkRunner(attempt_load(path, device, fuse=fuse), device, fp16, frozen=fuse)
-    runner.path = path
-    return runner
-
-
-def _openvino_file(folder: Path) -> Path:
-    files = sorted(folder.glob('*.xml'))
-    if len(files) != 1:
-        raise WeightsError(f'{folder}: a folder with {len(files)} .xml files, no OpenVINO model', KNOWN)
-    return files[0]
-
-
-def _said(runner: Runner) -> Runner:
-    """The runner, described in the log.
-
-    Raises:
-        WeightsError: it has not as many names as classes.
-    """
-    if runner.names and runner.classes and len(runner.names) != runner.classes:
-        counts = f'{len(runner.names)} names for {runner.classes} classes'
-        raise WeightsError(f'{runner.path}: has {counts}', 'export it again')
-    size = 'x'.join(map(str, runner.imgsz)) if runner.imgsz else 'any size'
-    LOGGER.info(f'{runner.path}: {runner.kind}, {size}, batch {runner.batch or "of any size"}')
-    if runner.kind.endswith('-nms'):
-        LOGGER.info(f'{runner.path}: suppresses boxes itself, by the thresholds it was exported with')
-    return runner
-
-
-def _names(runner: Runner, data: str | Path | None) -> list[str]:
-    """For a file that knows no names: those of the data set, or numbers."""
-    if data:
-        from utils.data.yaml import load_data
-
-        names = list(load_data(data, need=()).names)
-        if len(names) == (runner.classes or len(names)):
-            return names
-    return [f'class{i}' for i in range(runner.classes or 1000)]
 
 
 def _check_ensemble(members: Sequence[NetworkRunner | Runner]) -> None:

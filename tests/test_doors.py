@@ -25,7 +25,7 @@ LEAVES = {
 }  # anyone may use these
 NETWORK_MAY_USE = LEAVES | {'utils.boxes', 'utils.nms', 'utils.imgsz'}
 # Around the network: what opens weights of any kind, and what takes anything like a picture and gives results.
-AROUND = {'models.backend', 'models.autoshape', 'models.detections'}
+AROUND = {'models.backend', 'models.weights', 'models.autoshape', 'models.detections'}
 MAY_IMPORT = {
     'benchmarks.shares': {'val'},
     'train': {'val'},
