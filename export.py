@@ -161,7 +161,7 @@ def start(opt: ExportOptions, weights: str | Path) -> Job:
     from utils.checkpoint import build_model, load_checkpoint
     from utils.downloads import attempt_download
     from utils.imgsz import check_img_size, grid_size
-    from utils.parity import fit, sample_picture
+    from utils.parity import fit, rows_of, sample_picture
 
     limits = {name: getattr(opt, name) for name in ('topk_all', 'topk_per_class', 'iou_thres', 'conf_thres')}
     nms = NMSOptions(agnostic=opt.agnostic_nms, **limits) if opt.nms else None
@@ -183,19 +183,6 @@ def start(opt: ExportOptions, weights: str | Path) -> Job:
             images = fit(pixels, shape)
             job.samples.append((np.repeat(images, batch, 0), rows_of(model, images)))
     return job
-
-
-def rows_of(model: Any, images: np.ndarray) -> np.ndarray:
-    """What plain OneFlow makes of pictures (b, 3, h, w) uint8 on the CPU: (b, rows, 5 + nc).
-
-    On a GPU from Ampere on, convolutions round to TF32's eleven bits: pixels are off by more than an export may be.
-    """
-    import oneflow as torch
-
-    from utils.device import to_input
-
-    with torch.no_grad():
-        return model(to_input(images, torch.device('cpu')))[0].numpy()
 
 
 # A format each -------------------------------------------------------------------------------------------------------
@@ -270,7 +257,7 @@ def verified(
     Raises:
         WeightsError: they differ by more than utils/parity.py allows.
     """
-    from utils.parity import EXACT, HALF, compare_detections, compare_rows
+    from utils.parity import EXACT, HALF, compare_detections, compare_rows, suppressed
 
     limit, half = HALF if job.opt.half else EXACT, job.opt.half if half is None else half
     graph = graph_of(job, None, half)
@@ -293,20 +280,6 @@ def verified(
             'export without --half and --simplify, or report it with the weights',
         )
     return graph
-
-
-def suppressed(rows: np.ndarray, nms: NMSOptions) -> list[np.ndarray]:
-    """What `models.graph.nms.suppress` should make of rows, by utils/nms.py."""
-    from utils.nms import non_max_suppression
-
-    every = non_max_suppression(rows, nms.conf_thres, nms.iou_thres, agnostic=nms.agnostic, max_det=rows.shape[1])
-    if nms.agnostic:
-        return [found[: nms.topk_all] for found in every]
-    kept = []
-    for found in every:  # best first
-        before = (found[:, None, 5] == found[None, :, 5]) & np.tri(len(found), k=-1, dtype=bool)
-        kept.append(found[before.sum(1) < nms.topk_per_class][: nms.topk_all])
-    return kept
 
 
 def graph_of(job: Job, nms: NMSOptions | None, half: bool) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ import export
 from models.backend import load_backend
 from models.graph import build
 from tests.models.exports import NAMES, pictures, plain_rows, save_small, small_model
+from utils import parity
 from utils.errors import ConfigError, DataError, ResourceError, UsageError, WeightsError
 from utils.nms import non_max_suppression
 from utils.paths import ROOT, read_yaml
@@ -161,8 +162,8 @@ def test_what_fails_for_one_format_or_checkpoint_costs_no_other(tmp_path, weight
 
 
 def test_a_wrong_suppression_is_noticed(weights, monkeypatch):
-    real = export.suppressed
-    monkeypatch.setattr(export, 'suppressed', lambda rows, nms: [found[1:] for found in real(rows, nms)])
+    real = parity.suppressed
+    monkeypatch.setattr(parity, 'suppressed', lambda rows, nms: [found[1:] for found in real(rows, nms)])
     with pytest.raises(WeightsError, match='differs from the checkpoint by inf px'):
         make(weights, nms=True, conf_thres=0.6)
     assert left(weights.parent) == ['small.safetensors']

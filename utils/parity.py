@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from utils.errors import DataError
+
+if TYPE_CHECKING:
+    from models.graph.nms import NMSOptions
 
 
 @dataclass(frozen=True)
@@ -92,3 +96,30 @@ def fit(picture: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
     im = letterbox(picture, size, auto=False)[0]
     return np.ascontiguousarray(im[..., ::-1].transpose(2, 0, 1))[None]
+
+
+def rows_of(model: Any, images: np.ndarray) -> np.ndarray:
+    """What plain OneFlow makes of pictures (b, 3, h, w) uint8 on the CPU: (b, rows, 5 + nc).
+
+    On a GPU from Ampere on, convolutions round to TF32's eleven bits: pixels are off by more than an export may be.
+    """
+    import oneflow as torch
+
+    from utils.device import to_input
+
+    with torch.no_grad():
+        return model(to_input(images, torch.device('cpu')))[0].numpy()
+
+
+def suppressed(rows: np.ndarray, nms: NMSOptions) -> list[np.ndarray]:
+    """What `models.graph.nms.suppress` should make of rows, by utils/nms.py."""
+    from utils.nms import non_max_suppression
+
+    every = non_max_suppression(rows, nms.conf_thres, nms.iou_thres, agnostic=nms.agnostic, max_det=rows.shape[1])
+    if nms.agnostic:
+        return [found[: nms.topk_all] for found in every]
+    kept = []
+    for found in every:  # best first
+        before = (found[:, None, 5] == found[None, :, 5]) & np.tri(len(found), k=-1, dtype=bool)
+        kept.append(found[before.sum(1) < nms.topk_per_class][: nms.topk_all])
+    return kept
