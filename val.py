@@ -24,14 +24,14 @@ from utils.errors import DataError, UsageError, check_range, run_main
 from utils.evaluate import HEADER, DetectionFiles, Scores, Tally, in_picture, known_boxes, labels_in_picture
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
-from utils.paths import Distinct, increment_path
+from utils.paths import increment_path
+from utils.study import speed, study
 
 if TYPE_CHECKING:  # heavy rooms are entered when evaluation starts, so that --help is quick
     from models.backend import Backend
     from utils.callbacks import Callbacks
     from utils.data.yaml import DataConfig
 
-STUDY_SIZES = range(256, 1536 + 128, 128)
 LIMITS = {'batch_size': (1, math.inf), 'imgsz': (1, math.inf), 'workers': (0, math.inf), 'max_det': (1, math.inf)}
 LIMITS |= {'conf_thres': (0, 1), 'iou_thres': (0, 1)}
 COMPARABLE_CONF = 0.01  # from here on the tails of the curves are missing
@@ -355,38 +355,6 @@ def report(job: Job, scores: Scores, milliseconds: Sequence[float]) -> None:
 # The command ----------------------------------------------------------------------------------------------------------
 
 
-def speed(opt: ValOptions) -> None:
-    """--task speed: time each checkpoint at detection's thresholds on square pictures."""
-    for weights in opt.weights:
-        thresholds = {'conf_thres': 0.25, 'iou_thres': 0.45}
-        run(**asdict(opt) | thresholds | {'weights': [weights], 'save_json': False}, plots=False)
-
-
-def study(opt: ValOptions) -> Path:
-    """--task study: accuracy and speed of each checkpoint over picture sizes.
-
-    Returns:
-        The folder with study_<data>_<weights>.txt for each (a row a size: the seven results, then milliseconds for
-        preparing, inference and NMS) and their plot, study.png.
-    """
-    from utils.plots import plot_val_study
-
-    folder = increment_path(Path(opt.project) / opt.name, opt.exist_ok, mkdir=True)
-    distinct = Distinct()  # the weights of most runs are called best
-    for weights in opt.weights:
-        rows = []
-        for size in STUDY_SIZES:
-            LOGGER.info(f'\n{weights} at --img {size}')
-            results, _, milliseconds = run(
-                **asdict(opt) | {'weights': [weights], 'imgsz': size, 'save_json': False}, save_dir=folder, plots=False
-            )
-            rows.append([*results, *milliseconds])
-        np.savetxt(folder / distinct(f'study_{Path(opt.data).stem}_{Path(weights).stem}.txt'), rows, fmt='%10.4g')
-    plot_val_study(dir=folder, x=np.array(STUDY_SIZES))
-    LOGGER.info(f'Study saved to {colorstr("bold", str(folder))}')
-    return folder
-
-
 def main(argv: list[str] | None = None) -> None:
     set_logging()
     opt = parse_options(ValOptions, argv, 'Evaluate a YOLOv5 detector', 'val.py')
@@ -394,7 +362,7 @@ def main(argv: list[str] | None = None) -> None:
     opt.save_json |= Path(opt.data).name == 'coco.yaml'
     tasks = {'speed': speed, 'study': study}
     if opt.task in tasks:
-        tasks[opt.task](opt)
+        tasks[opt.task](opt, run)
     else:
         run(**asdict(opt))
 

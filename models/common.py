@@ -18,6 +18,7 @@ from models.limits import reserve
 from models.ops import BatchNorm2d, Conv2d, ConvTranspose2d, Linear, MaxPool2d, SiLU, check_window
 
 Ints = int | Sequence[int]
+Act = bool | nn.Module
 
 
 def autopad(k: Ints, p: Ints | None = None) -> Ints:
@@ -37,14 +38,7 @@ class Conv(nn.Module):
     """
 
     def __init__(
-        self,
-        c1: int,
-        c2: int,
-        k: Ints = 1,
-        s: Ints = 1,
-        p: Ints | None = None,
-        g: int = 1,
-        act: bool | nn.Module = True,
+        self, c1: int, c2: int, k: Ints = 1, s: Ints = 1, p: Ints | None = None, g: int = 1, act: Act = True
     ) -> None:
         super().__init__()
         self.conv = Conv2d(c1, c2, _pair(k), _pair(s), _pair(autopad(k, p)), groups=g, bias=False)
@@ -60,7 +54,7 @@ class Conv(nn.Module):
 class DWConv(Conv):
     """A convolution in as many groups as divide both channel counts: depth-wise where they are equal."""
 
-    def __init__(self, c1: int, c2: int, k: Ints = 1, s: Ints = 1, act: bool | nn.Module = True) -> None:
+    def __init__(self, c1: int, c2: int, k: Ints = 1, s: Ints = 1, act: Act = True) -> None:
         super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), act=act)
 
 
@@ -238,14 +232,7 @@ class Focus(nn.Module):
     """The four pixels of every 2x2 block become channels, then a Conv: (b, c, h, w) -> (b, c2, h / 2, w / 2)."""
 
     def __init__(
-        self,
-        c1: int,
-        c2: int,
-        k: Ints = 1,
-        s: Ints = 1,
-        p: Ints | None = None,
-        g: int = 1,
-        act: bool | nn.Module = True,
+        self, c1: int, c2: int, k: Ints = 1, s: Ints = 1, p: Ints | None = None, g: int = 1, act: Act = True
     ) -> None:
         super().__init__()
         self.conv = Conv(c1 * 4, c2, k, s, p, g, act)
@@ -258,7 +245,7 @@ class Focus(nn.Module):
 class GhostConv(nn.Module):
     """Half of the channels by a convolution, the other half cheaply from those (https://arxiv.org/abs/1911.11907)."""
 
-    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, g: int = 1, act: bool | nn.Module = True) -> None:
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, g: int = 1, act: Act = True) -> None:
         super().__init__()
         half = c2 // 2
         self.cv1 = Conv(c1, half, k, s, None, g, act)
