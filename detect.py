@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.data.names import safe_name
+from utils.detect_output import Output, Shot
 from utils.device_choice import claim_device
 from utils.errors import DataError, Terminated, UsageError, check_range, run_main, sigterm_as_ctrl_c
 from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
-from utils.paths import fit_name, folder_name, increment_path, run_folder
+from utils.paths import run_folder
 from utils.values import items, text
 
 if TYPE_CHECKING:  # heavy rooms are entered when detection starts, so that --help is quick
@@ -84,11 +84,9 @@ class Job:
 
     opt: DetectOptions
     backend: Backend
-    names: list[str]
     sources: LoadImages | LoadStreams
-    folder: Path
+    output: Output
     stems: dict[str, str]  # names of the results, without suffix, by the input's path
-    videos: dict[Path, str] = field(default_factory=dict)  # those written, and the inputs they are of
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(3))  # preparing, inference, NMS, summed
     seen: int = 0  # pictures and frames that went through the network
     done: int = 0  # those whose results are written
@@ -100,23 +98,6 @@ class Job:
     @property
     def streams(self) -> bool:
         return self.sources.mode == 'stream'
-
-
-@dataclass
-class Shot:
-    """A picture or a frame, and what is said and written about it."""
-
-    path: str
-    im0: np.ndarray  # (h, w, 3) uint8 BGR
-    text: str  # start of its line
-    stem: str  # of the names of its results
-    frame: int = 0  # number in its video or stream, 0 for a picture
-    fps: float = 0.0
-    seconds: float | None = None  # when a stream gave it
-
-    @property
-    def tag(self) -> str:
-        return f'{self.stem}_{self.frame}' if self.frame else self.stem
 
 
 def run(**options: Any) -> Path:
@@ -135,14 +116,14 @@ def run(**options: Any) -> Path:
     job = detect(make_options(DetectOptions, **options))
     if job.sources.faults:
         LOGGER.warning(f'WARNING: {job.failures()}')
-    return job.folder
+    return job.output.folder
 
 
 def detect(opt: DetectOptions) -> Job:
     """Go through the source's pictures and frames: find, print, draw, write. What fails is in `Job.failures`."""
     sources, backend, names = start(opt)
     with run_folder(Path(opt.project) / opt.name, opt.exist_ok) as folder:
-        job = Job(opt, backend, names, sources, folder, stems_of(sources))
+        job = Job(opt, backend, sources, Output(opt, names, folder), stems_of(sources))
         stopped = go_through(job)
         if stopped and not job.done:
             raise stopped
@@ -157,7 +138,7 @@ def go_through(job: Job) -> KeyboardInterrupt | None:
     from utils.data.sinks import VideoSink
 
     sink = VideoSink(
-        job.sources.nf if job.streams else 1, lambda path, error: job.sources.fail(job.videos[path], error)
+        job.sources.nf if job.streams else 1, lambda path, error: job.sources.fail(job.output.videos[path], error)
     )
     try:
         with sigterm_as_ctrl_c(), sink as videos, closing(iter(job.sources)) as items:
@@ -247,6 +228,7 @@ def handle(job: Job, item: tuple, videos: VideoSink) -> bool:
     from models.detections import count_words
     from utils.data.sinks import asked_to_end
 
+    folder = job.output.folder
     ims, shots = as_batch(job, item)
     inferred = job.seconds[1]
     try:
@@ -255,13 +237,13 @@ def handle(job: Job, item: tuple, videos: VideoSink) -> bool:
         found = []
         for shot in shots:
             job.sources.fail(shot.path, error)
-    (job.folder / 'labels' if job.opt.save_txt and found else job.folder).mkdir(parents=True, exist_ok=True)
+    (folder / 'labels' if job.opt.save_txt and found else folder).mkdir(parents=True, exist_ok=True)
     milliseconds = (job.seconds[1] - inferred) * 1e3 / len(shots)
     for shot, detections in zip(shots, found):
-        words = count_words(detections, job.names) or '(no detections)'
+        words = count_words(detections, job.output.names) or '(no detections)'
         LOGGER.info(f'{shot.text}{ims.shape[2]}x{ims.shape[3]} {words}, {milliseconds:.1f}ms')
         try:
-            write(job, shot, detections, videos)
+            job.output.write(shot, detections, videos)
             job.done += 1
         except Exception as error:
             job.sources.fail(shot.path, error)
@@ -282,29 +264,8 @@ def as_batch(job: Job, item: tuple) -> tuple[np.ndarray, list[Shot]]:
         im, shots = im[None], [Shot(path, im0, text, stems[path], sources.frame, sources.fps if capture else 0.0)]
     for shot in shots:
         if shot.frame <= 1:
-            say_name(shot)
+            shot.say_name()
     return im, shots
-
-
-def say_name(shot: Shot) -> None:
-    """Say it where a file's results are not named as it is."""
-    own = Path(shot.path).stem
-    if shot.stem != own:
-        renamed = 'its name is not UTF-8' if own != safe_name(own) else 'those of another file have that name'
-        LOGGER.info(f'{shot.path}: its results are named {shot.stem}, not {own}: {renamed}')
-
-
-def write(job: Job, shot: Shot, detections: np.ndarray, videos: VideoSink) -> None:
-    """What is wanted of a shot's results: label file, crops, the annotated picture on the screen and in the folder."""
-    from utils.evaluate import save_one_txt
-
-    opt, labels = job.opt, job.folder / 'labels'
-    if opt.save_txt and len(detections):
-        save_one_txt(detections[::-1], opt.save_conf, shot.im0.shape, labels / fit_name(f'{shot.tag}.txt'))
-    if opt.save_crop:
-        save_crops(job, shot.im0, detections, shot.tag)
-    if opt.view_img or not opt.nosave:
-        show_and_save(job, shot, draw(job, shot.im0, detections), videos)
 
 
 def find(job: Job, ims: np.ndarray, shots: Sequence[Shot]) -> list[np.ndarray]:
@@ -324,7 +285,7 @@ def find(job: Job, ims: np.ndarray, shots: Sequence[Shot]) -> list[np.ndarray]:
     began = time_sync(backend.device)
     x = backend.prepare(ims)
     prepared = time_sync(backend.device)
-    output = backend(x, opt.augment, observer(job, shots))
+    output = backend(x, opt.augment, job.output.observer(shots))
     inferred = time_sync(backend.device)
     limits = {'conf_thres': opt.conf_thres, 'iou_thres': opt.iou_thres, 'max_det': opt.max_det}
     found = backend.suppress(output, classes=opt.classes, agnostic=opt.agnostic_nms, **limits)
@@ -333,61 +294,6 @@ def find(job: Job, ims: np.ndarray, shots: Sequence[Shot]) -> list[np.ndarray]:
     for detections, shot in zip(found, shots):
         detections[:, :4] = scale_coords(ims.shape[2:], detections[:, :4], shot.im0.shape).round()
     return found
-
-
-def observer(job: Job, shots: Sequence[Shot]) -> Callable[[Any, str, int], None] | None:
-    """What --visualize calls after every layer: each shot's channels, drawn and as an array, go to its own folder."""
-    if not job.opt.visualize:
-        return None
-    from utils.plots import feature_visualization
-
-    folders = [increment_path(job.folder / fit_name(shot.tag)) for shot in shots]
-
-    def observe(x: Any, kind: str, row: int) -> None:
-        for i, folder in enumerate(folders):
-            feature_visualization(x[i : i + 1], kind, row, save_dir=folder)
-
-    return observe
-
-
-def save_crops(job: Job, im0: np.ndarray, detections: np.ndarray, tag: str) -> None:
-    """Write each box as crops/<class name>/<tag>.jpg, with a number from the second on."""
-    from utils.annotate import save_one_box
-
-    for row in detections[::-1]:
-        name = folder_name(job.names[int(row[5])])
-        save_one_box(row[:4], im0, file=job.folder / 'crops' / name / f'{tag}.jpg', BGR=True)
-
-
-def draw(job: Job, im0: np.ndarray, detections: np.ndarray) -> np.ndarray:
-    """The picture with its boxes, the most confident on top."""
-    from utils.annotate import Annotator, colors
-
-    if not len(detections):
-        return im0
-    opt = job.opt
-    pen = Annotator(im0, line_width=opt.line_thickness, example=job.names)
-    for *box, confidence, c in detections[::-1]:
-        name = job.names[int(c)]
-        label = '' if opt.hide_labels else name if opt.hide_conf else f'{name} {confidence:.2f}'
-        pen.box_label(box, label, color=colors(c, bgr=True))
-    return pen.result()
-
-
-def show_and_save(job: Job, shot: Shot, drawn: np.ndarray, videos: VideoSink) -> None:
-    """Put an annotated picture or frame on the screen and into the run's folder, as far as it is wanted."""
-    from utils.data.images import write_image
-    from utils.data.sinks import show
-
-    if not job.opt.nosave:
-        if shot.fps:  # a frame
-            path = job.folder / fit_name(f'{shot.stem}.mp4')
-            job.videos[path] = shot.path
-            videos.write(path, drawn, shot.fps, shot.seconds)
-        else:
-            write_image(job.folder / f'{shot.stem}{Path(shot.path).suffix}', drawn)
-    if job.opt.view_img:
-        show(shot.path, drawn)
 
 
 # After ------------------------------------------------------------------------------------------------------------
@@ -406,11 +312,7 @@ def finish(job: Job) -> None:
     LOGGER.info(
         f'Speed: {prepare:.1f}ms pre-process, {infer:.1f}ms inference, {nms:.1f}ms NMS per image at shape {shape}'
     )
-    if job.opt.save_txt:
-        labels = job.folder / 'labels'
-        LOGGER.info(f'{len(list(labels.glob("*.txt")))} labels saved to {labels}')
-    if not job.opt.nosave or job.opt.save_txt or job.opt.save_crop or job.opt.visualize:
-        LOGGER.info(f'Results saved to {colorstr("bold", str(job.folder))}')
+    job.output.say_where()
 
 
 def main(argv: list[str] | None = None) -> None:

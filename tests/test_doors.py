@@ -100,12 +100,15 @@ def test_no_cycles():
 
 
 FORBIDDEN = {'eval', 'exec', 'compile', '__import__'}
+MOST_LINES = 399  # of a file
 
 
 @pytest.mark.parametrize('name', sorted(MODULES))
 def test_manners(name):
-    """No eval or exec, no bare except, no shared mutable default, functions that fit a screen."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+    """No eval or exec, no bare except, no shared mutable default, functions that fit a screen, no long file."""
+    source = MODULES[name].read_text()
+    assert len(source.splitlines()) <= MOST_LINES, f'{name}: give a part of it a module of its own'
+    for node in ast.walk(ast.parse(source)):
         where = f'{name}:{getattr(node, "lineno", 0)}'
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in FORBIDDEN, f'{where}: {node.func.id}()'
