@@ -261,8 +261,8 @@ def write_checkpoints(run: Run, fit: float, best: bool) -> None:
         save_checkpoint(run.best, checkpoint)
     if run.opt.save_period > 0 and run.epoch % run.opt.save_period == 0:
         save_checkpoint(run.folder / 'weights' / f'epoch{run.epoch}.safetensors', checkpoint)
+    run.resumable = True  # an interrupt may come as soon as the file is in its place
     save_checkpoint(run.last, checkpoint)
-    run.resumable = True
     run.callbacks.run('on_model_save', run.last, run.epoch, is_final(run), run.stopper.best_fitness, fit)
 
 

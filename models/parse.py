@@ -279,8 +279,8 @@ def _detect_args(row: Row, args: list[Any], widths: Sequence[int]) -> list[Any]:
     nc, anchors = args
     if isinstance(anchors, int):
         anchors = [list(range(anchors * 2))] * len(widths)  # placeholders: AutoAnchor finds better ones
-    if len(anchors) != len(widths):
-        raise row.error(f'{len(widths)} inputs for {len(anchors)} levels of anchors', 'give every level its anchors')
+    if not isinstance(anchors, list) or len(anchors) != len(widths):
+        raise row.error(f'{len(widths)} inputs, and anchors are {quoted(anchors)}', 'give every level its anchors')
     return [nc, anchors, list(widths)]
 
 

@@ -18,6 +18,7 @@ from tests.test_train import Marks, same
 from tests.test_train_options import official
 from tests.tiny import make_tiny
 from tests.utils.pt_files import write_pt
+from utils import paths
 from utils.callbacks import Callbacks
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import DataError, UsageError
@@ -166,6 +167,19 @@ def test_the_line_that_says_how_to_go_on(tiny, tmp_path, monkeypatch):
     assert interrupt(options | {'nosave': True}, call=3) == ''  # nothing is there to go on with
     assert interrupt(options | {'exist_ok': True}) == ''  # what is there is of another run
     assert interrupt(options, 'on_train_end') == ''  # all is done
+
+
+def test_stopped_as_soon_as_the_first_checkpoint_is_in_its_place_it_can_go_on(tiny, tmp_path, monkeypatch):
+    options, before = tiny.options(tmp_path / 'runs', epochs=2), paths.sync_folder
+
+    def stopped(folder: Path) -> None:
+        if (Path(folder) / 'last.safetensors').exists():
+            raise KeyboardInterrupt
+        before(folder)
+
+    monkeypatch.setattr(paths, 'sync_folder', stopped)
+    with pytest.raises(KeyboardInterrupt, match=r'Interrupted in epoch 0\. To go on: .*/exp/weights/last.safetensors'):
+        train.run(**options)
 
 
 def test_without_a_path_it_is_the_latest_run(stopped, tmp_path, monkeypatch, messages):

@@ -3,6 +3,7 @@ run with the ordinary configuration."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,9 @@ def run(folder: Path, *words: str, **files: str) -> tuple[int, str]:
         (folder / f'{name}.py').write_text(code)
     ours = ['-c', str(ROOT / 'pyproject.toml'), '-p', 'tests.conftest', '-p', 'no:cacheprovider']
     command = [sys.executable, '-m', 'pytest', *ours, '-n', '2', '--dist', 'loadfile', *words, str(folder)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # What tells this process which worker it is would tell that run's main process the same.
+    alone = {name: value for name, value in os.environ.items() if not name.startswith('PYTEST_XDIST')}
+    done = subprocess.run(command, cwd=ROOT, env=alone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return done.returncode, done.stdout
 
 

@@ -35,7 +35,7 @@ _SLOWEST = 1000  # bytes a second over the time limit; a slower server counts as
 
 def is_url(url: str | Path, check: bool = False) -> bool:
     """Whether this is an http(s) address; with `check` it must also answer."""
-    parts = urllib.parse.urlsplit(str(url))
+    parts = _split(url)
     if parts.scheme.lower() not in ('http', 'https') or not parts.netloc:
         return False
     if not check:
@@ -47,9 +47,17 @@ def is_url(url: str | Path, check: bool = False) -> bool:
         return False
 
 
+def _split(url: str | Path) -> urllib.parse.SplitResult:
+    """The parts of an address; what only begins like one, such as http://[, is all path."""
+    try:
+        return urllib.parse.urlsplit(str(url))
+    except ValueError:
+        return urllib.parse.SplitResult('', '', str(url), '', '')
+
+
 def url2file(url: str) -> str:
     """The file name in an address: https://host/a/b%20c.jpg?token=x -> 'b c.jpg'."""
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(str(url)).path).replace('\0', '')).name
+    name = Path(urllib.parse.unquote(_split(url).path).replace('\0', '')).name
     return name if name not in ('', '.', '..') else 'download'
 
 

@@ -56,7 +56,8 @@ class Run:
     epoch: int = 0
     start_epoch: int = 0
     over: bool = False  # resumed after the epoch that was the last one
-    resumable: bool = False  # last is there and not yet stripped
+    resumable: bool = False  # last is written, or is being written, and not yet stripped
+    other_last: Any = None  # what another run left in its place, see `utils.train_state.file_identity`
     best_saved: bool = False  # best is there and this run's
 
     @property
@@ -284,11 +285,13 @@ def _write_first_files(run: Run) -> None:
 
     from utils.loggers import Loggers
     from utils.plots import plot_labels
+    from utils.train_state import file_identity
 
     resumed = run.start_epoch > 0
     if not resumed:
         run.folder = increment_path(Path(run.opt.project) / run.opt.name, run.opt.exist_ok, mkdir=True)
         (run.folder / 'weights').mkdir(exist_ok=True)
+        run.other_last = file_identity(run.last)
         write_yaml(run.folder / 'hyp.yaml', run.hyp)
         write_yaml(run.folder / 'opt.yaml', asdict(run.opt) | {'save_dir': str(run.folder)})
     run.loggers = Loggers(run.folder, run.opt.loggers, run.best_results, run.start_epoch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -180,6 +180,14 @@ def restore(run: Any) -> None:
     run.checkpoint = None  # as large as the run itself
 
 
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another one that takes its place; None where there is none."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
+
+
 @contextmanager
 def interruptible(run: Any) -> Iterator[None]:
     """Let SIGTERM end a run as Ctrl-C does, and have the interrupt's text say how to go on."""
@@ -187,7 +195,7 @@ def interruptible(run: Any) -> Iterator[None]:
         with sigterm_as_ctrl_c():
             yield
     except KeyboardInterrupt as stop:
-        if run.resumable:
+        if run.resumable and file_identity(run.last) != run.other_last:
             start = 'python' if world_size() == 1 else 'the same launcher and options of it,'
             how = f'{start} train.py --resume {shlex.quote(str(run.last))}'
             stop.args = (f'{str(stop) or "Interrupted"} in epoch {run.epoch}. To go on: {how}',)

@@ -135,7 +135,8 @@ def test_wrong_rows(row, message):
         ({'anchors': [[10, 13], [30, 61, 62]]}, 'anchors are'),
         ({'anchors': []}, 'anchors are'),
         ({'anchors': 0}, 'anchors are'),
-        ({'anchors': [[10, 13], [30, 61], [1, 2]]}, r'row 8 \(Detect\): 2 inputs for 3 levels of anchors'),
+        ({'anchors': [[10, 13], [30, 61], [1, 2]]}, r'row 8 \(Detect\): 2 inputs, and anchors are \[\[10, 13\], '),
+        ({'head': [[[2], 1, 'Detect', ['nc', None]]]}, r'1 inputs, and anchors are None'),
         ({'head': [[[2, 4], 1, 'Detect', ['nc']]]}, r"arguments are \['nc'\]. Write \[nc, anchors\]"),
     ],
 )

@@ -157,7 +157,7 @@ def here() -> list[str]:
     [
         ('https://a.b/c.jpg', True), ('HTTP://a/b', True), (Path('https://a.b/c'), False), ('http://', False),
         ('file:///etc/passwd', False), ('ftp://a/b', False), ('c:/x.jpg', False), ('a.jpg', False), ('', False),
-        ('rtsp://camera/1', False), (0, False),
+        ('rtsp://camera/1', False), (0, False), ('http://[', False), ('rtsp://[', False),
     ],
 )  # fmt: skip
 def test_is_url(text: object, answer: bool) -> None:
