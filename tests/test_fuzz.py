@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
-import mmap
-from contextlib import suppress
+import re
+import subprocess
+import sys
 
 import pytest
 
-from tests.fuzz import bounded, damaged, fuzzed, refusals
+from tests.fuzz import damaged, fuzzed, refusals
 from utils.errors import DataError
+from utils.paths import ROOT
+
+WATCHED = """
+from contextlib import suppress
+from tests.fuzz import bounded
+
+def loop():
+    while True:
+        with suppress(Exception):
+            sum(range(1000))
+
+for work, limits in (
+    (lambda: b'a' * (1 << 20), {}), (lambda: b'a' * (100 << 20), {}), (loop, {'seconds': 0.2}),
+):
+    try:
+        with bounded(megabytes=64, **limits):
+            work()
+        print('fine')
+    except AssertionError as problem:
+        print(problem)
+"""
 
 
 def test_bounded_sees_memory_and_endless_loops():
-    with bounded(megabytes=64):
-        bytearray(1 << 20)
-    # Straight from the system: a process that has run for long has as much to give from what it freed.
-    with (
-        pytest.raises(AssertionError, match='took 1.. MB'),
-        bounded(megabytes=64),
-        mmap.mmap(-1, 100 << 20) as memory,
-    ):
-        for _ in range(100):
-            memory.write(bytes(1 << 20))
-    with pytest.raises(AssertionError, match='took more than 0.2 s'), bounded(megabytes=64, seconds=0.2):
-        while True:
-            with suppress(Exception):
-                sum(range(1000))
+    """In a process of its own: one that has run many tests has much to give from what it freed, and on Linux 6.18 a
+    signal ended it (SIGSEGV by the kernel) where the frame for its handler could not be written."""
+    done = subprocess.run([sys.executable, '-c', WATCHED], cwd=ROOT, capture_output=True, text=True)
+    fine, memory, seconds = done.stdout.splitlines()
+    assert (fine, seconds, done.returncode) == ('fine', 'took more than 0.2 s of the processor', 0), done.stderr
+    assert re.fullmatch(r'took 1\d\d MB', memory)
 
 
 def test_refusals_are_short_errors_for_users():
