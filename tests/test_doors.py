@@ -16,6 +16,7 @@ LEAVES = {
     'utils.errors',
     'utils.paths',
     'utils.log',
+    'utils.cgroups',
     'utils.cpu',
     'utils.memory',
     'utils.shared_arrays',

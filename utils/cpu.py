@@ -6,10 +6,8 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
-CGROUPS = Path('/sys/fs/cgroup')
-PROC = Path('/proc')
+from utils.cgroups import PROC, control_groups
 
 
 def cores() -> int:
@@ -47,23 +45,9 @@ def _omp_num_threads() -> int:
 
 def _quotas() -> Iterator[float]:
     """CPU quotas, in cores, of this process's control group and those above it, of version 2 and 1."""
-    with suppress(OSError):
-        for line in (PROC / 'self/cgroup').read_text().splitlines():
-            _, controllers, group = line.split(':', 2)
-            if not controllers:
-                yield from _quotas_of(CGROUPS, group, ('cpu.max',))
-            elif 'cpu' in controllers.split(','):
-                for name in ('cpu', controllers):  # a link, and what it leads to
-                    yield from _quotas_of(CGROUPS / name, group, ('cpu.cfs_quota_us', 'cpu.cfs_period_us'))
-
-
-def _quotas_of(root: Path, group: str, files: tuple[str, ...]) -> Iterator[float]:
-    """Quotas of a group and those above it. Inside a container `root` itself may be its group, whatever its name."""
-    folder = root / group.strip('/')
-    for place in (folder, *folder.parents):
-        with suppress(OSError, ValueError):  # no such file; 'max': no limit
-            quota, period = (int(word) for name in files for word in (place / name).read_text().split())
-            if quota > 0 and period > 0:  # version 1 has -1 for no limit
-                yield quota / period
-        if place == root:
-            return
+    for folder in control_groups('cpu'):
+        for files in (('cpu.max',), ('cpu.cfs_quota_us', 'cpu.cfs_period_us')):
+            with suppress(OSError, ValueError):  # no such file; 'max': no limit
+                quota, period = (int(word) for name in files for word in (folder / name).read_text().split())
+                if quota > 0 and period > 0:  # version 1 has -1 for no limit
+                    yield quota / period

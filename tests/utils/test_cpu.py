@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import cpu
+from utils import cgroups, cpu
 from utils.cpu import cores, fast, threads
 
 
@@ -13,8 +13,9 @@ from utils.cpu import cores, fast, threads
 def machine(tmp_path, monkeypatch):
     """Eight cores and no launcher; a function that writes files of /proc and /sys/fs/cgroup."""
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(8)))
-    monkeypatch.setattr(cpu, 'PROC', tmp_path / 'proc')
-    monkeypatch.setattr(cpu, 'CGROUPS', tmp_path / 'cgroup')
+    for module in (cgroups, cpu):
+        monkeypatch.setattr(module, 'PROC', tmp_path / 'proc')
+    monkeypatch.setattr(cgroups, 'CGROUPS', tmp_path / 'cgroup')
     for name in ('WORLD_SIZE', 'LOCAL_WORLD_SIZE', 'OMP_NUM_THREADS', 'MASTER_ADDR'):
         monkeypatch.delenv(name, raising=False)
 
