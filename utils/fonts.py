@@ -46,7 +46,7 @@ def _find_font(characters: frozenset[str]) -> Path:
             break
     if missing and not _said:
         _said.extend(sorted(missing))
-        wide = any('\u2e80' <= c < '\ue000' for c in missing)
+        wide = any('\u2e80' <= c <= '\u9fff' or '\uac00' <= c <= '\ud7ff' for c in missing)  # Chinese, Japanese, Korean
         LOGGER.warning(
             f'No font on this machine can show all characters: boxes take the place of {"".join(_said)[:20]} '
             f'({len(missing)} of {len(characters)}). '

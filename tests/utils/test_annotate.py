@@ -168,6 +168,13 @@ def test_fonts_are_found_without_a_download_and_a_missing_script_is_said_once(fo
     assert 'fonts-noto-cjk' in line
 
 
+@pytest.mark.parametrize(('name', 'named'), [('한국어', True), ('かな', True), ('ꦧꦱ', False), ('अ', False)])
+def test_fonts_for_chinese_japanese_and_korean_are_named_where_they_would_help(font_folder, caplog, name, named):
+    find_font(name)
+    (line,) = caplog.messages
+    assert ('fonts-noto-cjk' in line) == named
+
+
 def test_one_rare_character_does_not_take_the_font_from_the_others(font_folder, monkeypatch, caplog):
     """The font with the most characters is taken, whatever the order; what it lacks is said."""
     have = {'a.ttf': '白', 'b.ttf': '白猫黑' + string.digits, 'c.ttf': '😀', 'DejaVuSans.ttf': string.ascii_letters}
