@@ -104,33 +104,38 @@ def export(opt: ExportOptions) -> list[str]:
     check_options(opt)
     LOGGER.info(colorstr('export: ') + describe_options(opt))
     files: dict[Path, Format] = {}
-    failed: list[tuple[str, Exception]] = []
+    failed: list[Exception] = []
+    others = len(opt.weights) * len(opt.include) > 1
     for weights in opt.weights:
-        with without_the_others(failed, f'{weights}'):
+        with without_the_others(failed, others):
             job = start(opt, weights)
             for form in map(FORMATS.get, opt.include):
-                with without_the_others(failed, f'{weights} as {form.name}'):
+                with without_the_others(failed, others, f'{weights} as {form.name}: not exported: '):
                     files[make(job, form)] = form
     runs_here = [file for file, form in files.items() if form.cpu]
     if runs_here:
         LOGGER.info(f'Try it: python detect.py --weights {shlex.quote(str(runs_here[0]))}')
     if len(failed) == 1:
-        raise failed[0][1]
+        raise failed[0]
     if failed:
-        raise WeightsError('; '.join(f'{what}: {error}' for what, error in failed)) from failed[0][1]
+        raise WeightsError(f'{len(failed)} exports failed, the first: {failed[0]}') from failed[0]
     return [str(file) for file in files]
 
 
 @contextmanager
-def without_the_others(failed: list[tuple[str, Exception]], what: str) -> Iterator[None]:
-    """Note that an export failed, and let the others go on, unless they would fail as well."""
+def without_the_others(failed: list[Exception], others: bool, what: str = '') -> Iterator[None]:
+    """Log and note that an export failed, and let the others go on, unless there are none or they would fail as well.
+
+    Args:
+        what: the beginning of the line, where the error doesn't name it.
+    """
     try:
         yield
     except Exception as error:
-        if ends_run(error) and not isinstance(error, (WeightsError, ConfigError)):
+        if not others or (ends_run(error) and not isinstance(error, (WeightsError, ConfigError))):
             raise
-        LOGGER.warning(f'WARNING: {what}: not exported: {error}')
-        failed.append((what, error))
+        LOGGER.warning(f'WARNING: {what}{error}')
+        failed.append(error)
 
 
 # Before --------------------------------------------------------------------------------------------------------------

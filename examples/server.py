@@ -98,7 +98,7 @@ class Server(ThreadingHTTPServer):
             self.room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        LOGGER.warning(f'{client_address[0]}: gone before its answer ({sys.exc_info()[1]})')
+        LOGGER.warning(f'{client_address[0]}: not answered ({sys.exc_info()[1]})')
 
     def detect(self, body: bytes) -> dict[str, Any]:
         """The answer to a picture.

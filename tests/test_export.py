@@ -156,9 +156,17 @@ def test_what_fails_for_one_format_or_checkpoint_costs_no_other(tmp_path, weight
     (tmp_path / 'small.onnx').unlink()
     with pytest.raises(WeightsError) as caught:
         make(weights, weights=[str(bad), str(weights)], include=['openvino', 'onnx'])
-    assert f'{weights} as OpenVINO: openvino: this package is not installed' in str(caught.value)
-    assert str(caught.value).startswith(f'{bad}: {bad}')
+    assert str(caught.value).startswith(f'2 exports failed, the first: {bad}: ')
     assert left(tmp_path) == ['bad.safetensors', *exported]
+    assert f'WARNING: {bad}: ' in messages()
+
+
+def test_one_failure_of_one_export_is_said_once(tmp_path, messages):
+    bad = tmp_path / 'bad.safetensors'
+    bad.write_text('x')
+    with pytest.raises(WeightsError, match='bad.safetensors'):
+        make(bad, include='onnx')
+    assert 'WARNING' not in messages()
 
 
 def test_a_wrong_suppression_is_noticed(weights, monkeypatch):
