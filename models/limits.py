@@ -40,14 +40,14 @@ def parameters_within(numbers: int | None = None, holder: str = '') -> Iterator[
 
     Args:
         numbers: how many; by default those of the block around this one, or as many as fit into the memory.
-        holder: what has so many, for the message.
+        holder: what has or takes so many, for the message: 'makes more parameters than' it.
     """
     if numbers is None and _allowance.get() is not None:
         yield
         return
     if numbers is None:
         free = available_memory()
-        numbers, holder = free // 4, f'the {free / 1e9:.1f} GB of memory that are free'
+        numbers, holder = free // 4, f'fit into the {free / 1e9:.1f} GB of memory that are free'
     token = _allowance.set(_Allowance(numbers, holder))
     try:
         yield
