@@ -108,6 +108,7 @@ class ComputeLoss:
         self.hyp, self.autobalance, self.nc, self.ranks = hyp, autobalance, detect.nc, ranks
         self.anchors = detect.anchors.cpu().numpy().copy()
         self.positive, self.negative = smooth_BCE(hyp.get('label_smoothing', 0.0))
+        self.class_numbers = self._upload(np.arange(self.nc))
         self.bce_cls = self._make_bce(hyp['cls_pw'])
         self.bce_obj = self._make_bce(hyp['obj_pw'])
         self.balance = self._upload(np.float32(_BALANCE_3_LEVELS if detect.nl == 3 else _BALANCE))
@@ -184,7 +185,8 @@ class ComputeLoss:
 
     def _class_loss(self, logits: torch.Tensor, matches: list[Matches]) -> torch.Tensor:
         numbers = self._upload(np.concatenate([m.cls for m in matches]))  # 8 bytes for each: the device makes the rest
-        return self.bce_cls(logits, torch._C.one_hot(numbers, self.nc, self.positive, self.negative))
+        mine = (numbers.unsqueeze(1) == self.class_numbers).float()
+        return self.bce_cls(logits, mine * (self.positive - self.negative) + self.negative)
 
     def _objectness_loss(
         self, flat: list[torch.Tensor], cells: list[np.ndarray], overlap: torch.Tensor | None

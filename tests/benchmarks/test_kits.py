@@ -30,12 +30,31 @@ def numbers(kind, case, checkout=''):
         worker.close()
 
 
-def test_ours_plain_and_a_checkout_agree(tiny):
+SHARED = {  # what stands for PyTorch: OneFlow, without the operators that it alone has
+    'torch/__init__.py': """
+import oneflow
+def __getattr__(name):
+    if name == '_C':
+        raise AttributeError(name)
+    return getattr(oneflow, name)
+def set_num_threads(count): pass
+def get_num_threads(): return 1
+""",
+    'torch/nn/__init__.py': 'from oneflow.nn import *\n',
+    'torch/nn/functional.py': 'from oneflow.nn.functional import *\n',
+}
+
+
+def test_all_sides_agree(tiny, tmp_path, monkeypatch):
     """The checkout is this one: the names that it is asked for are the same."""
+    for name, text in SHARED.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
     case = {'kind': 'train', 'cfg': str(tiny.cfg), 'batch': 2, 'size': 64, 'hyp': HYP}
     ours, later = numbers('ours', case)
     assert all(part > 0 for part in ours)
-    for kind, checkout in (('plain', ''), ('one-yolov5', str(ROOT))):
+    for kind, checkout in (('plain', ''), ('pytorch', ''), ('one-yolov5', str(ROOT))):
         first, after_steps = numbers(kind, case, checkout)
         assert first == pytest.approx(ours, rel=1e-4)
         assert after_steps == pytest.approx(later, rel=0.05)
