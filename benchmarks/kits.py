@@ -26,6 +26,11 @@ class Ours:
 
         self.torch, self.device = oneflow, device
 
+    @property
+    def fuses(self) -> bool:
+        """Whether fused operators and flat gradients are used where they agree, as in training."""
+        return self.device != 'cpu'
+
     def about(self) -> str:
         return f'OneFlow {self.torch.__version__}, {len(os.sched_getaffinity(0))} cores'
 
@@ -45,24 +50,29 @@ class Ours:
         return Model(cfg).to(self.device)
 
     def loss(self, model: Any, hyp: dict) -> Callable:
+        from utils import fused
         from utils.loss import ComputeLoss
 
         model.hyp = hyp
-        return ComputeLoss(model)
+        device = next(model.parameters()).device
+        return ComputeLoss(model, ciou=fused.choose_ciou(device) if self.fuses else fused.ciou)
 
     def targets(self, array: np.ndarray) -> Any:
         return array
 
     def optimizer(self, model: Any) -> Any:
+        from utils import fused
         from utils.optim import smart_optimizer
 
-        return smart_optimizer(model, 'SGD', LR, MOMENTUM, DECAY)
+        flat = self.fuses and fused.may_flatten_gradients(next(model.parameters()).device)
+        self.gradients = fused.flatten_gradients(model) if flat else None
+        return smart_optimizer(model, 'SGD', LR, MOMENTUM, DECAY, fused=self.fuses)
 
     def update(self, optimizer: Any, model: Any) -> None:
         """Clip the gradients, step, and zero them."""
         from utils.optim import clipped_step
 
-        clipped_step(optimizer, model, MAX_NORM)
+        clipped_step(optimizer, model, MAX_NORM, self.gradients)
 
     def network(self, model: Any) -> Callable[[np.ndarray], np.ndarray]:
         """The folded model as one call, pictures (b, 3, h, w) -> rows (b, rows, 5 + nc)."""
@@ -94,6 +104,8 @@ class Ours:
 
 class Plain(Ours):
     """This project's source on OneFlow's own layers."""
+
+    fuses = False
 
     def __init__(self, device: str) -> None:
         from benchmarks import plain

@@ -12,8 +12,9 @@ import sys
 import pytest
 
 from benchmarks.checkout import Checkout
-from benchmarks.kits import make_kit
+from benchmarks.kits import Ours, Plain, PyTorch, make_kit
 from benchmarks.sides import Side, Worker
+from utils import fused, optim
 from utils.hyps import load_hyp
 from utils.paths import ROOT
 
@@ -59,6 +60,28 @@ def test_all_sides_agree(tiny, tmp_path, monkeypatch):
         assert first == pytest.approx(ours, rel=1e-4)
         assert after_steps == pytest.approx(later, rel=0.05)
         assert after_steps[1] < ours[1]  # it learns
+
+
+def test_on_a_gpu_ours_steps_as_training_does(tiny, monkeypatch):
+    """By fused operators where they agree, over flat gradients; plain OneFlow and PyTorch do neither."""
+    monkeypatch.setattr(fused, 'choose_ciou', lambda device: fused.fused_ciou)
+    monkeypatch.setattr(fused, 'may_flatten_gradients', lambda device: True)
+    asked = []
+    monkeypatch.setattr(optim, 'may_fuse_optimizer', lambda make, device: asked.append(device.type))
+    kit = Ours('cpu')
+    model = kit.model(str(tiny.cfg))
+    assert kit.loss(model, HYP).ciou is fused.ciou
+    kit.device = 'cuda'
+    assert kit.loss(model, HYP).ciou is fused.fused_ciou
+    optimizer = kit.optimizer(model)
+    assert asked == ['cpu']  # where the model is
+    (flat,) = kit.gradients
+    flat.fill_(1.0)
+    before = model.model[0].conv.weight.numpy().copy()
+    kit.update(optimizer, model)
+    assert flat.abs().sum().item() == 0
+    assert (model.model[0].conv.weight.numpy() != before).any()
+    assert [issubclass(kind, Ours) and kind.fuses for kind in (Plain, PyTorch)] == [False, False]
 
 
 def test_inference_agrees(tiny):
