@@ -1,1 +1,1 @@
-"""Helpers of the Makefile: set-up and the demo."""
+"""Programs beside the toolkit: set-up and demo, for the Makefile, and the GPU check."""

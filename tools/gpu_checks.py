@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import oneflow as torch
@@ -22,14 +23,9 @@ from models.backend import wrap
 from models.yolo import Model
 from tools import gpu_commands, gpu_numbers
 from tools.gpu_base import CHECKS, HYP, Mismatch, images, labels
-from utils.device import select_device, time_sync, to_input
-from utils.loss import ComputeLoss
-from utils.optim import clipped_step, smart_optimizer
+from utils.device import select_device, time_sync
 
 KINDS = gpu_numbers, gpu_commands  # importing them fills CHECKS
-
-# One at a time --------------------------------------------------------------------------------------------------------
-
 
 SPEED = 'speed'  # in place of a comparison's name
 
@@ -37,21 +33,15 @@ SPEED = 'speed'  # in place of a comparison's name
 def speed(name: str, sizes: tuple[int, int] = (16, 320)) -> dict[str, float]:
     """Seconds of a training step (batch and size given) and of a pass over one image of 640 pixels, of yolov5n."""
     device, (batch, size) = select_device(name), sizes
-    model = Model('yolov5n.yaml').to(device).train()
+    model, on_gpu = Model('yolov5n.yaml').to(device).train(), device.type == 'cuda'
     model.hyp = HYP
-    fuse = device.type == 'cuda'
-    optimizer, compute_loss = smart_optimizer(model, fused=fuse), ComputeLoss(model)
-    x, targets = images(batch, size, size), labels(batch)
-
-    def step() -> None:
-        compute_loss(model(to_input(x, device)), targets)[0].backward()
-        clipped_step(optimizer, model)
-
+    step = gpu_numbers.training_step(model, device, buffers=on_gpu)
+    train = partial(step, images(batch, size, size), labels(batch))
     backend = wrap(Model('yolov5n.yaml').to(device).eval().fuse(), frozen=True)
     one = images(1, 2 * size, 2 * size)
-    rounds = 20 if fuse else 2
+    rounds = 20 if on_gpu else 2
     return {
-        f'training step, yolov5n, batch {batch} at {size}': _seconds(step, device, rounds),
+        f'training step, yolov5n, batch {batch} at {size}': _seconds(train, device, rounds),
         f'inference, yolov5n, one image at {2 * size}': _seconds(lambda: backend.predict(one), device, rounds),
     }
 

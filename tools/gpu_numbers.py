@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,17 +64,31 @@ def layers(name: str, folder: Path) -> str:
     return f'largest difference {worst:.2g} (relative)'
 
 
-def updates_after(device: torch.device, model: Model, buffers: bool, name: str = 'SGD') -> np.ndarray:
-    """What two clipped steps changed in all of a model's parameters, (n,), by what training would choose."""
-    model = on(device, model)
-    before = parameters_of(model)
+def training_step(
+    model: Model, device: torch.device, buffers: bool, name: str = 'SGD'
+) -> Callable[[np.ndarray, np.ndarray], None]:
+    """A function that takes a clipped step on images and labels, by the operators that training would choose.
+
+    Args:
+        buffers: the gradients are flat, as in training on a GPU.
+    """
     optimizer = smart_optimizer(model, name, 0.01, 0.9, 5e-4, fused=device.type == 'cuda')
-    ciou = fused.choose_ciou(device) if device.type == 'cuda' else fused.ciou
-    compute_loss = ComputeLoss(model, ciou=ciou)
+    compute_loss = ComputeLoss(model, ciou=fused.choose_ciou(device) if device.type == 'cuda' else fused.ciou)
     flat = fused.flatten_gradients(model) if buffers else None
-    for _ in range(2):
-        compute_loss(model(to_input(images(), device)), labels())[0].backward()
+
+    def step(pixels: np.ndarray, targets: np.ndarray) -> None:
+        compute_loss(model(to_input(pixels, device)), targets)[0].backward()
         clipped_step(optimizer, model, 1.0, flat)
+
+    return step
+
+
+def updates_after(device: torch.device, model: Model, buffers: bool, name: str = 'SGD') -> np.ndarray:
+    """What two training steps changed in all of a model's parameters, (n,)."""
+    model = on(device, model)
+    before, step = parameters_of(model), training_step(model, device, buffers, name)
+    for _ in range(2):
+        step(images(), labels())
     return parameters_of(model) - before
 
 

@@ -15,7 +15,7 @@ from tests.tiny import logged_lines
 from tools import gpu_commands, gpu_numbers
 from tools.gpu_base import Mismatch, compare
 from tools.gpu_check import run_check
-from tools.gpu_checks import CHECKS
+from tools.gpu_checks import CHECKS, speed
 from utils.errors import UserError
 
 COMMANDS = {'train.py': train.main, 'val.py': val.main, 'export.py': export.main}
@@ -68,3 +68,9 @@ def test_a_check_fails_where_the_numbers_differ(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_numbers, 'non_max_suppression', lossy)
     with pytest.raises(Mismatch, match='shapes'):
         CHECKS['suppression'].run('cpu', tmp_path)
+
+
+def test_speed():
+    found = speed('cpu', (1, 64))
+    assert list(found) == ['training step, yolov5n, batch 1 at 64', 'inference, yolov5n, one image at 128']
+    assert min(found.values()) > 0
