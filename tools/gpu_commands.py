@@ -111,9 +111,14 @@ def export(name: str, folder: Path) -> str:
     return same([rows_of(load_backend(file, name))], [rows_of(load_backend(file.with_suffix('.onnx'), 'cpu'))])
 
 
-@check('the second card', cards=2)
-def second_card(name: str, folder: Path) -> str:
-    command(*train_words(folder, 'cpu' if name == 'cpu' else '1'))
+def beyond_the_first(name: str) -> str:
+    """The device that is named, or the second card in place of the first."""
+    return '1' if name == '0' else name
+
+
+@check('another card than the first', cards=2)
+def another_card(name: str, folder: Path) -> str:
+    command(*train_words(folder, beyond_the_first(name)))
     need(bool(np.isfinite(losses(folder)).all()), 'the losses are no numbers')
     return 'trains and evaluates'
 
@@ -121,6 +126,6 @@ def second_card(name: str, folder: Path) -> str:
 @check('two processes', cards=2)
 def two_processes(name: str, folder: Path) -> str:
     """Under the launcher, a card each."""
-    command(*train_words(folder, 'cpu' if name == 'cpu' else '0,1'), launcher=2)
+    command(*train_words(folder, 'cpu' if name == 'cpu' else f'0,{beyond_the_first(name)}'), launcher=2)
     need(bool(np.isfinite(losses(folder)).all()), 'the losses are no numbers')
     return 'train and evaluate'

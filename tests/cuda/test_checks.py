@@ -43,12 +43,25 @@ def commands_here(monkeypatch):
 
 
 # On a CPU these are the same as an epoch of training, or take processes of their own.
-ELSEWHERE = {'resuming', 'AutoBatch, then an evaluation', 'the second card', 'two processes'}
+ELSEWHERE = {'resuming', 'AutoBatch, then an evaluation', 'another card than the first', 'two processes'}
 
 
 @pytest.mark.parametrize('name', [name for name in CHECKS if name not in ELSEWHERE])
 def test_its_code_on_the_cpu(commands_here, tmp_path, name):
     assert CHECKS[name].run('cpu', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('device', 'other', 'both'), [('0', '1', '0,1'), ('1', '1', '0,1'), ('2', '2', '0,2'), ('cpu', 'cpu', 'cpu')]
+)
+def test_cards_of_the_checks_that_need_two(monkeypatch, tmp_path, device, other, both):
+    """The card that --device names is one of them."""
+    used = []
+    monkeypatch.setattr(gpu_commands, 'command', lambda *words, launcher=0: used.append(words))
+    monkeypatch.setattr(gpu_commands, 'losses', lambda folder: np.ones(6))
+    for name in ('another card than the first', 'two processes'):
+        CHECKS[name].run(device, tmp_path)
+    assert [words[words.index('--device') + 1] for words in used] == [other, both]
 
 
 @pytest.mark.parametrize('found', [[1.0, 2.01], [1.0, float('nan')], [1.0]])

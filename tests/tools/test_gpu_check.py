@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools import gpu_check
-from tools.gpu_check import Card, Result, find_cards, main, run_check
+from tools.gpu_check import Card, find_cards, main, run_check
 
 CHILD = """
 import os, sys, time, json
@@ -109,9 +109,24 @@ def test_usage(words):
     assert ended.value.code == 2
 
 
-def test_time_for_all_runs_out(monkeypatch):
+def test_time_for_all_runs_out(stand_in, monkeypatch, capsys):
+    """What was not compared for lack of time is no success; a comparison that has begun gets its whole time."""
     monkeypatch.setattr(gpu_check, 'IN_ALL', 0)
-    assert gpu_check.run_all(['a'], {'a': 1}, 'cpu', 0, 5) == [Result('a', 'not run', 'out of time')]
+    assert main(['--device', 'cpu', '--only', 'passes', 'fails', '--no-speed']) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out == [
+        'not run  passes: out of time',
+        'not run  fails: out of time',
+        '',
+        f'0 passed, 0 failed, 2 not run. Written to {stand_in / "gpu_check.md"}',
+        'To run what lacked time: python -m tools.gpu_check --device cpu --only passes fails',
+    ]
+
+
+def test_cards_that_the_wheel_has_no_code_for_do_not_count(stand_in, monkeypatch, capsys):
+    fake_nvidia_smi(stand_in, monkeypatch, 'RTX 3090, 535.1, 24268 MiB, 8.6\\nH100, 535.1, 81559 MiB, 9.0\\n')
+    assert main(['--only', 'passes', 'two', '--no-speed']) == 0
+    assert 'not run  two: needs 2 cards' in capsys.readouterr().out
 
 
 def test_a_real_comparison_in_its_own_process():
