@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.paths import ROOT, atomic_write
+from utils.paths import ROOT, atomic_write, increment_path
 
 LOWEST, HIGHEST = (6, 0), (8, 9)  # compute capabilities that the wheel's code runs on; it has no PTX for others
 LIMIT = 90  # seconds for one comparison
@@ -204,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     usable = sum(card.covered for card in cards)
     results = run_all(names, {n: c.cards for n, c in CHECKS.items()}, opt.device, usable, opt.limit)
     speed = [] if opt.no_speed else speeds(opt.device, opt.limit)
-    path = Path(REPORT).resolve()
+    path = increment_path(Path(REPORT).resolve())
     with atomic_write(path) as f:
         f.write(report(about, results, speed).encode())
     failed = sum(result.verdict == 'failed' for result in results)

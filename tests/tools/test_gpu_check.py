@@ -102,6 +102,13 @@ def test_all_passed(stand_in, monkeypatch):
     assert 'a dry run: the CPU is compared with itself' in (stand_in / 'gpu_check.md').read_text()
 
 
+def test_an_earlier_report_is_kept(stand_in, capsys):
+    (stand_in / 'gpu_check.md').write_text('earlier')
+    assert main(['--device', 'cpu', '--only', 'passes', '--no-speed']) == 0
+    assert (stand_in / 'gpu_check.md').read_text() == 'earlier'
+    assert capsys.readouterr().out.endswith(f'Written to {stand_in / "gpu_check2.md"}\n')
+
+
 @pytest.mark.parametrize('words', [['--device', 'gpu'], ['--only', 'nothing', '--device', 'cpu']])
 def test_usage(words):
     with pytest.raises(SystemExit) as ended:
