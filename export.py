@@ -14,6 +14,7 @@ file: trtexec --onnx=yolov5s.onnx --saveEngine=yolov5s.engine
 from __future__ import annotations
 
 import importlib
+import math
 import shlex
 import sys
 import time
@@ -166,6 +167,7 @@ def start(opt: ExportOptions, weights: str | Path) -> Job:
     from utils.checkpoint import build_model, load_checkpoint
     from utils.downloads import attempt_download
     from utils.imgsz import check_img_size, grid_size
+    from utils.memory import check_memory
     from utils.parity import fit, rows_of, sample_picture
 
     limits = {name: getattr(opt, name) for name in ('topk_all', 'topk_per_class', 'iou_thres', 'conf_thres')}
@@ -185,6 +187,9 @@ def start(opt: ExportOptions, weights: str | Path) -> Job:
     job = Job(opt, Path(path), ckpt, model, size, nms, picture)
     if set(opt.include) != {'pt'}:
         for batch, shape in shapes:
+            check_memory(
+                24 * batch * math.prod(shape), f'--batch-size {batch} --img {shape[0]} {shape[1]}', 'take smaller ones'
+            )
             images = fit(pixels, shape)
             job.samples.append((np.repeat(images, batch, 0), rows_of(model, images)))
     return job

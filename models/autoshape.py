@@ -24,6 +24,7 @@ from utils.data.letterbox import letterbox
 from utils.downloads import is_url, safe_download, url2file
 from utils.errors import DataError, UsageError
 from utils.imgsz import image_sides
+from utils.values import items
 
 if TYPE_CHECKING:
     import oneflow as torch
@@ -73,9 +74,8 @@ class AutoShape:
 
     @names.setter
     def names(self, names: Iterable[str] | Mapping[int, str]) -> None:
-        numbered = [names.get(i) for i in range(len(names))] if isinstance(names, Mapping) else list(names)
-        wrong = isinstance(names, str) or not all(isinstance(name, str) for name in numbered)
-        if wrong or len(numbered) != len(self.names):
+        numbered = list(map(names.get, range(len(names)))) if isinstance(names, Mapping) else items('names', names)
+        if len(numbered) != len(self.names) or not all(isinstance(name, str) for name in numbered):
             raise UsageError(f'names: {len(numbered)} for {len(self.names)} classes', 'give a name for each')
         self.backend.names = numbered
 
@@ -187,7 +187,7 @@ class AutoShape:
             UsageError: `mode` is True.
         """
         if mode:
-            raise UsageError('train(): this model only detects', 'train.py trains; autoshape=False gives the network')
+            raise UsageError('train(): this model only detects', 'use train.py, or the network itself: autoshape=False')
         return self
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -204,6 +204,7 @@ class AutoShape:
             scales = [longest / max(p.shape[:2]) for p in pictures]
             sides = ([p.shape[axis] * scale for p, scale in zip(pictures, scales)] for axis in (0, 1))
             shape = [math.ceil(round(max(side), 3) / self.stride) * self.stride for side in sides]
+        self.backend.check_room(len(pictures), shape)
         boxed = [letterbox(p, shape, auto=False)[0].transpose(2, 0, 1) for p in pictures]
         return np.ascontiguousarray(np.stack(boxed))
 

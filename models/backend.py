@@ -16,6 +16,7 @@ smaller (letterbox's `auto`) unless `backend.imgsz` says that the file has a siz
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from utils.imgsz import check_img_size, image_sides
 from utils.log import LOGGER
 from utils.memory import check_memory
 from utils.nms import class_numbers, non_max_suppression
-from utils.terminal import shown_name
+from utils.terminal import counted, shown_name
 from utils.values import items, number, text, whole_number
 
 if TYPE_CHECKING:
@@ -74,13 +75,22 @@ class Backend:
             LOGGER.warning(f'WARNING: {self.members[0].path}: made for pictures of {made}, used in place of {asked}')
         return list(self.imgsz)
 
+    def check_room(self, count: int, size: Sequence[int]) -> None:
+        """Refuse a batch of images of (height, width) that there is no memory for on a CPU.
+
+        Raises:
+            ResourceError: there is none.
+        """
+        if self.device.type == 'cpu':
+            # As numbers, and the network's first map: at the least as large as all that comes in.
+            needed, what = 24 * count * math.prod(size), f'{counted(count, "image")} of {"x".join(map(str, size))}'
+            check_memory(needed, what, 'take a smaller --img or --batch-size')
+
     def prepare(self, images: np.ndarray) -> Array:
         """Pictures (b, 3, h, w) uint8 RGB as the network takes them, 0 to 1: a tensor for a checkpoint on a GPU, else
         an array."""
         if self.device.type == 'cpu' or all(member.kind != 'oneflow' for member in self.members):
-            sides = 'x'.join(map(str, images.shape[2:]))
-            # As numbers, and the network's first map: at the least as large as all that comes in.
-            check_memory(8 * images.size, f'{len(images)} images of {sides}', 'take a smaller --img or --batch-size')
+            self.check_room(len(images), images.shape[2:])
             x = images.astype(np.float32)
             x /= 255
             return x

@@ -13,6 +13,7 @@ import pytest
 import export
 from models.backend import load_backend
 from models.graph import build
+from tests.fuzz import bounded
 from tests.models.exports import NAMES, pictures, plain_rows, save_small, small_model
 from utils import parity
 from utils.errors import ConfigError, DataError, ResourceError, UsageError, WeightsError
@@ -139,6 +140,14 @@ def test_a_file_that_differs_is_not_written(weights, monkeypatch, include):
         make(weights, include=include)
     assert left(weights.parent) == sorted(['small.safetensors', old.name])
     assert old.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize('options', [{'imgsz': 60_000}, {'batch_size': 10**9}])
+def test_what_there_is_no_memory_for(weights, monkeypatch, options):
+    monkeypatch.setattr('utils.memory.available_memory', lambda: 8 << 30)
+    with bounded(megabytes=200), pytest.raises(ResourceError, match=r'--batch-size .* --img .* GB are free'):
+        make(weights, **options)
+    assert left(weights.parent) == ['small.safetensors']
 
 
 def test_what_fails_for_one_format_or_checkpoint_costs_no_other(tmp_path, weights, monkeypatch, messages):

@@ -32,11 +32,13 @@ def image_sides(what: str, imgsz: Any) -> list[int]:
         what: the name of the option or argument, for messages.
 
     Raises:
-        UsageError: not one or two whole numbers.
+        UsageError: not one or two whole numbers, or a side beyond `MAX_SIDE`.
     """
     sides = [whole_number(what, side) for side in items(what, imgsz)]
     if len(sides) not in (1, 2):
         raise UsageError(f'{what} {_words(sides)}: not an image size', 'give a side, or height and width')
+    if max(sides) > MAX_SIDE:
+        raise UsageError(f'{what} {_words(sides)}: too large', f'give {MAX_SIDE:,} at most')
     return sides
 
 
@@ -54,8 +56,6 @@ def check_img_size(imgsz: int | Sequence[int], s: int = 32, floor: int = 0) -> i
     sides = image_sides('--img', imgsz)
     if min(sides) < 1:
         raise UsageError(f'--img {_words(sides)}: too small', f'give a multiple of {int(s)}')
-    if max(sides) > MAX_SIDE:
-        raise UsageError(f'--img {_words(sides)}: too large', f'give {MAX_SIDE:,} at most')
     fitted = [max(make_divisible(side, int(s)), floor) for side in sides]
     if fitted != sides:
         what = f'no multiple of the largest stride {int(s)}' if min(sides) >= floor else f'less than {floor}'

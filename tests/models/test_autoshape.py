@@ -26,6 +26,7 @@ from models.autoshape import AutoShape, read_picture
 from models.backend import load_backend
 from models.ensemble import Ensemble
 from models.graph.build import build_onnx
+from tests.fuzz import bounded
 from tests.models.exports import CONF, NAMES, claimed_png, pictures, plain_rows, save_small, small_model
 from utils.boxes import scale_coords
 from utils.data.bit_depth import ImageNotes
@@ -215,7 +216,7 @@ def test_names_can_be_replaced(model, rgb):
     for names in (('a', 'b', 'c', 'd'), {3: 'd', 1: 'b', 0: 'a', 2: 'c'}):
         model.names = names
         assert model(rgb, size=64).names == model.float().to('cpu').names == ['a', 'b', 'c', 'd']
-    for names in (['a'], {1: 'a', 2: 'b', 3: 'c', 4: 'd'}, [0, 1, 2, 3], 'abcd'):
+    for names in (['a'], {1: 'a', 2: 'b', 3: 'c', 4: 'd'}, [0, 1, 2, 3], 'abcd', None):
         with pytest.raises(UsageError, match='names: . for 4 classes'):
             model.names = names
 
@@ -350,11 +351,18 @@ def test_a_damaged_pil_image_is_named(model, files):
 
 @pytest.mark.parametrize(('size', 'why'), [
     (0, 'too small'), ('wide', 'not a whole number'), (None, 'not a whole number'), ([], 'not an image size'),
-    ([1, 2, 3], 'not an image size'), (64.5, 'not a whole number'),
+    ([1, 2, 3], 'not an image size'), (64.5, 'not a whole number'), (10**6, 'too large'),
 ])  # fmt: skip
 def test_bad_sizes(model, rgb, size, why):
     with pytest.raises(UsageError, match=f'^size .*: {why}'):
         model(rgb, size=size)
+
+
+@pytest.mark.parametrize('square', [False, True])
+def test_sizes_beyond_all_memory(model, rgb, square, monkeypatch):
+    monkeypatch.setattr('utils.memory.available_memory', lambda: 8 << 30)
+    with bounded(megabytes=100), pytest.raises(ResourceError, match='2 images of .*x60000 takes .* GB are free'):
+        model([rgb, rgb], size=60_000, square=square)
 
 
 def test_addresses(model, rgb, files, monkeypatch):
