@@ -75,13 +75,18 @@ class Backend:
             LOGGER.warning(f'WARNING: {self.members[0].path}: made for pictures of {made}, used in place of {asked}')
         return list(self.imgsz)
 
+    @property
+    def _takes_arrays(self) -> bool:
+        """Whether `prepare` gives arrays in the machine's memory, no tensors on a GPU."""
+        return self.device.type == 'cpu' or all(member.kind != 'oneflow' for member in self.members)
+
     def check_room(self, count: int, size: Sequence[int]) -> None:
-        """Refuse a batch of images of (height, width) that there is no memory for on a CPU.
+        """Refuse a batch of images of (height, width) that the machine has no memory for.
 
         Raises:
-            ResourceError: there is none.
+            ResourceError: it has not.
         """
-        if self.device.type == 'cpu':
+        if self._takes_arrays:
             # As numbers, and the network's first map: at the least as large as all that comes in.
             needed, what = 24 * count * math.prod(size), f'{counted(count, "image")} of {"x".join(map(str, size))}'
             check_memory(needed, what, 'take a smaller --img or --batch-size')
@@ -89,7 +94,7 @@ class Backend:
     def prepare(self, images: np.ndarray) -> Array:
         """Pictures (b, 3, h, w) uint8 RGB as the network takes them, 0 to 1: a tensor for a checkpoint on a GPU, else
         an array."""
-        if self.device.type == 'cpu' or all(member.kind != 'oneflow' for member in self.members):
+        if self._takes_arrays:
             self.check_room(len(images), images.shape[2:])
             x = images.astype(np.float32)
             x /= 255
