@@ -388,7 +388,7 @@ def test_fused_box_loss(tiny, monkeypatch, messages):
     """Chosen for the device, and then what the loss calls; on a CPU one line says that it isn't for it."""
     monkeypatch.setenv('YOLOV5_CPU_ENGINE', '0')
     assert prepare(tiny, bbox_iou_optim=True).compute_loss.ciou is fused.ciou
-    assert 'fused box loss: is for a GPU' in messages()
+    assert 'fused box loss: not used, it needs a GPU' in messages()
 
     plain = step(prepare(tiny))[1].numpy()
     monkeypatch.setattr(fused, 'choose_ciou', lambda device: lambda box1, box2: fused.ciou(box1, box2) * 0)
@@ -399,8 +399,8 @@ def test_fused_box_loss(tiny, monkeypatch, messages):
 
 def test_fused_optimizer_and_average(tiny, monkeypatch, messages):
     prepare(tiny, multi_tensor_optimizer=True)
-    assert 'fused optimizer: is for a GPU' in messages()
-    assert 'fused moving average: is for a GPU' in messages()
+    assert 'fused optimizer: not used, it needs a GPU' in messages()
+    assert 'fused moving average: not used, it needs a GPU' in messages()
 
     made, plain = [], torch.optim.SGD
     monkeypatch.setattr(optim, 'may_fuse_optimizer', lambda make, device: True)
@@ -414,7 +414,7 @@ def test_fused_operators_are_the_default_on_a_gpu(tiny, monkeypatch, messages):
     """What is tried; here on a CPU, for which each says that it isn't. On the CPU itself nothing is tried."""
     plain = prepare(tiny)
     assert (plain.fuses, plain.gradients) == (False, None)
-    assert 'is for a GPU' not in messages()
+    assert 'it needs a GPU' not in messages()
     options = {'device': SimpleNamespace(type='cuda'), 'opt': SimpleNamespace(no_fused=True)}
     assert not Run.fuses.fget(SimpleNamespace(**options))
     options['opt'].no_fused = False
@@ -422,7 +422,7 @@ def test_fused_operators_are_the_default_on_a_gpu(tiny, monkeypatch, messages):
 
     monkeypatch.setattr(Run, 'fuses', True)
     prepare(tiny)
-    tried = [line.split(':')[0] for line in messages().splitlines() if 'is for a GPU' in line]
+    tried = [line.split(':')[1].strip() for line in messages().splitlines() if 'it needs a GPU' in line]
     assert tried == ['fused optimizer', 'fused moving average', 'fused box loss', 'flat gradients']
 
 

@@ -31,7 +31,7 @@ from utils import fused
 from utils.device import select_device, time_sync, to_input
 from utils.ema import ModelEMA
 from utils.loss import ComputeLoss
-from utils.nms import non_max_suppression
+from utils.nms import non_max_suppression, works_on
 from utils.optim import clipped_step, smart_optimizer
 
 # Network, loss, step --------------------------------------------------------------------------------------------------
@@ -188,6 +188,7 @@ def moving_average(name: str, folder: Path) -> str:
 def suppression(name: str, folder: Path) -> str:
     """NMS: single and several labels, across classes, a choice of classes, few and many candidates."""
     device, worst = select_device(name), 0.0
+    need(device.type == 'cpu' or works_on(device), 'is not done by the GPU: see the line above')
     several = {'multi_label': True, 'conf_thres': 0.001, 'iou_thres': 0.6}
     for rows in (crowd(300), crowd(20_000)):
         for options in ({}, several, {'agnostic': True}, {'classes': [1, 3]}, {'conf_thres': 1.0}):

@@ -2,8 +2,8 @@
 
 Each does in one kernel what otherwise takes many small ones. On a GPU training uses them, unless `--no-fused` is given,
 but only after they have given the same numbers as plain operations on the device at hand; otherwise one line says so
-and the plain way is taken. OneFlow 0.9.0 has them for CUDA only, and documents none but the optimisers' `fused`: none
-of this has been run by us on a GPU.
+and plain operations are used. OneFlow 0.9.0 has them for CUDA only, and documents only the optimisers' `fused`. None of
+this has been run by us on a GPU.
 """
 
 from __future__ import annotations
@@ -144,15 +144,16 @@ def may_flatten_gradients(device: torch.device) -> bool:
 def agree(what: str, device: torch.device, fused: Callable[[], Tensors], plain: Callable[[], Tensors]) -> bool:
     """Whether both give the same numbers on the device; if not, or if the first fails, one line says so."""
     if device.type != 'cuda':
-        LOGGER.warning(f'{what}: is for a GPU; on this device training goes the plain way')
+        LOGGER.warning(f'WARNING: {what}: not used, it needs a GPU')
         return False
     try:
         apart = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(fused(), plain())]
     except Exception as error:  # OneFlow raises many kinds for an operator that it can't run
-        LOGGER.warning(f"{what}: can't be used here ({str(error).strip().splitlines()[-1]}); the plain way is taken")
+        last = [type(error).__name__, *str(error).strip().splitlines()][-1]  # a message may be empty
+        LOGGER.warning(f'WARNING: {what}: not used, it fails on this GPU ({last})')
         return False
     if not all(difference <= TOLERANCE for difference in apart):  # a NaN is not
-        LOGGER.warning(f'{what}: differs from plain operations ({apart}, relative); the plain way is taken')
+        LOGGER.warning(f'WARNING: {what}: not used, its results differ on this GPU ({apart}, relative)')
         return False
     return True
 

@@ -2,7 +2,8 @@
 
 OneFlow 0.9.0 has no NMS kernel for the CPU, so there NumPy picks the candidates and onnxruntime's operator suppresses:
 boxes of different classes never each other. On a GPU all of it is done on the device, where classes are kept apart by
-moving them away from each other, and the host waits once for an image.
+moving them away from each other, and the host waits once for an image; but only after the device has found what the CPU
+does in an image that is made up.
 
 Unlike the reference there is no time limit: the result does not depend on how busy the machine is.
 """
@@ -87,10 +88,10 @@ def non_max_suppression(
     if isinstance(prediction, np.ndarray):
         return [_suppress(rows, boxes, limits) for rows, boxes in zip(prediction, known)]
     prediction = prediction.detach()
-    if prediction.is_cuda:
+    if prediction.is_cuda and works_on(prediction.device):
         found = _suppress_on_device(prediction, known, limits)
     else:
-        found = [_suppress(rows, boxes, limits) for rows, boxes in zip(prediction.numpy(), known)]
+        found = [_suppress(rows, boxes, limits) for rows, boxes in zip(prediction.cpu().numpy(), known)]
     if arrays:
         return found
     import oneflow as torch
@@ -112,16 +113,20 @@ def class_numbers(classes: Iterable[int] | int | None) -> list[int] | None:
 
 def _suppress(rows: np.ndarray, known: Any, limits: _Limits) -> np.ndarray:
     """One picture: (rows, 5 + classes), known boxes (n, 5) or None -> (n, 6)."""
-    found = _candidates(rows, limits)
-    if known is not None and len(known):
-        known = known if isinstance(known, np.ndarray) else known.numpy()
-        if limits.classes is not None:
-            known = known[np.isin(known[:, 0], limits.classes)]
-        ones = np.ones((len(known), 1), np.float32)
-        found = np.concatenate((found, np.hstack((xywh2xyxy(known[:, 1:5]), ones, known[:, :1])).astype(np.float32)))
+    found = np.concatenate((_candidates(rows, limits), _known_detections(known, limits)))
     found = found[np.argsort(-found[:, 4], kind='stable')[:MAX_CANDIDATES]]
     group = np.zeros(len(found)) if limits.agnostic else found[:, 5]
     return found[greedy_nms(found[:, :4], group, limits.iou_thres, limits.max_det)]
+
+
+def _known_detections(known: Any, limits: _Limits) -> np.ndarray:
+    """Known boxes (n, 5) or None -> (m, 6) float32: those that are wanted, with a score of 1."""
+    if known is None or not len(known):
+        return np.zeros((0, 6), np.float32)
+    known = known if isinstance(known, np.ndarray) else known.cpu().numpy()
+    if limits.classes is not None:
+        known = known[np.isin(known[:, 0], limits.classes)]
+    return np.hstack((xywh2xyxy(known[:, 1:5]), np.ones((len(known), 1)), known[:, :1])).astype(np.float32)
 
 
 def _candidates(rows: np.ndarray, limits: _Limits) -> np.ndarray:
@@ -196,6 +201,27 @@ def _kernel() -> Any:
 # CUDA -----------------------------------------------------------------------------------------------------------------
 
 
+@cache
+def works_on(device: torch.device) -> bool:
+    """Whether a GPU finds what the CPU does in one image. If not, one line says so, and the CPU is used."""
+    import oneflow as torch
+
+    from utils.fused import agree
+
+    rng = np.random.default_rng(0)
+    centres = np.repeat(rng.uniform(0, 640, (25, 2)), 8, 0) + rng.normal(0, 8, (200, 2))
+    rows = np.hstack((centres, rng.uniform(30, 60, (200, 2)), rng.uniform(0, 1, (200, 5)))).astype(np.float32)
+    tasks = [_Limits(0.25, 0.45, None, False, multi_label, max_det=20) for multi_label in (False, True)]
+
+    def on_device() -> list[torch.Tensor]:
+        return [torch.tensor(_suppress_on_device(_upload(rows[None], device), [None], task)[0]) for task in tasks]
+
+    def on_cpu() -> list[torch.Tensor]:
+        return [torch.tensor(_suppress(rows, None, task)) for task in tasks]
+
+    return agree('NMS on the GPU', device, on_device, on_cpu)
+
+
 def _suppress_on_device(prediction: torch.Tensor, known: Sequence[Any], limits: _Limits) -> list[np.ndarray]:
     """`_suppress` of every image with OneFlow's operators and its CUDA kernel for NMS.
 
@@ -227,12 +253,8 @@ def _best_on_device(rows: torch.Tensor, known: Any, limits: _Limits, count: int)
     import oneflow as torch
 
     found = _candidates_on_device(rows, limits, count)
-    if known is not None and len(known):
-        known = known if isinstance(known, np.ndarray) else known.cpu().numpy()
-        if limits.classes is not None:
-            known = known[np.isin(known[:, 0], limits.classes)]
-        sure = np.hstack((xywh2xyxy(known[:, 1:5]), np.ones((len(known), 1)), known[:, :1])).astype(np.float32)
-        found = torch.cat((torch.from_numpy(sure).to(rows.device), found), 0) if len(sure) else found
+    sure = _known_detections(known, limits)
+    found = torch.cat((_upload(sure, rows.device), found), 0) if len(sure) else found
     apart = found[:, :4] if limits.agnostic else found[:, :4] + found[:, 5:6] * CLASS_OFFSET
     keep = torch._C.nms(apart, limits.iou_thres)  # torch.nms sorts first, and counts on the host
     return torch.cat((found, keep.float().unsqueeze(1)), 1)
@@ -249,7 +271,7 @@ def _candidates_on_device(rows: torch.Tensor, limits: _Limits, count: int) -> to
         scores, best = scores.max(1, keepdim=True)
     enters = (scores > limits.conf_thres) & (objectness > limits.conf_thres)
     if limits.classes is not None:
-        wanted = torch.from_numpy(np.isin(np.arange(classes), limits.classes)).to(rows.device)
+        wanted = _upload(np.isin(np.arange(classes), limits.classes), rows.device)
         enters = enters & (wanted.unsqueeze(0) if best is None else wanted[best.squeeze(1)].unsqueeze(1))
     scores = torch.where(enters, scores, torch.zeros_like(scores)).reshape(-1)
     score, place = scores.topk(min(count, scores.numel()), dim=0)
@@ -259,3 +281,9 @@ def _candidates_on_device(rows: torch.Tensor, limits: _Limits, count: int) -> to
     else:
         row, label = place, best.squeeze(1)[place]
     return torch.cat((xywh2xyxy(rows[row][:, :4]), score.unsqueeze(1), label.unsqueeze(1).float()), 1)
+
+
+def _upload(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    import oneflow as torch
+
+    return torch.from_numpy(array).to(device)

@@ -90,7 +90,7 @@ def test_an_operator_that_differs_is_not_used(kernels, monkeypatch, name, wrong,
     with logged_lines() as lines:
         assert choose(Cuda()) is plain
     assert len(lines) == 1
-    assert 'differs from plain operations' in lines[0]
+    assert 'its results differ on this GPU' in lines[0]
 
 
 def test_gradients_count_too(kernels, monkeypatch):
@@ -108,7 +108,16 @@ def test_an_operator_without_a_kernel_is_not_used(monkeypatch):
     with logged_lines() as lines:
         assert fused.choose_ciou(Cuda()) is fused.ciou
     assert len(lines) == 1
-    assert "fused box loss: can't be used here" in lines[0]
+    assert 'fused box loss: not used, it fails on this GPU' in lines[0]
+
+
+def test_an_error_without_a_text():
+    def fails():
+        raise NotImplementedError
+
+    with logged_lines() as lines:
+        assert not fused.agree('a thing', Cuda(), fails, fails)
+    assert lines == ['WARNING: a thing: not used, it fails on this GPU (NotImplementedError)']
 
 
 def test_no_gpu_no_question():
@@ -117,7 +126,7 @@ def test_no_gpu_no_question():
         assert fused.choose_average(CPU) is fused.average
         assert not fused.may_fuse_optimizer(None, CPU)
         assert not fused.may_flatten_gradients(CPU)
-    assert [line.split(':')[0] for line in lines] == [
+    assert [line.split(':')[1].strip() for line in lines] == [
         'fused box loss', 'fused moving average', 'fused optimizer', 'flat gradients',
     ]  # fmt: skip
 

@@ -4,6 +4,7 @@ import numpy as np
 import oneflow as torch
 import pytest
 
+from tests.tiny import logged_lines
 from utils import nms
 from utils.boxes import box_iou, xywh2xyxy
 from utils.errors import UsageError
@@ -196,6 +197,38 @@ def test_the_host_waits_for_a_device_once_an_image(kernel, monkeypatch, options)
     rows = torch.tensor(np.stack([crowd(200, 4, seed=seed) for seed in range(3)]))
     nms._suppress_on_device(rows, [None] * 3, limits_of(**options))
     assert waits == ['ask'] * 3 + ['copy'] * 3
+
+
+class Cuda:
+    """A device that says it is one, for tensors that stay on the CPU."""
+
+    type = 'cuda'
+
+
+@pytest.mark.parametrize(('kept', 'told'), [(None, []), ('all', ['its results differ']), ('none', ['it fails'])])
+def test_a_device_is_trusted_where_it_agrees_with_the_cpu(kernel, monkeypatch, kept, told):
+    monkeypatch.setattr(nms, '_upload', lambda array, device: torch.from_numpy(array))
+    if kept == 'all':
+        monkeypatch.setattr(torch._C, 'nms', lambda boxes, iou_thres: torch.ones(len(boxes)))
+    elif kept == 'none':
+        monkeypatch.delattr(torch._C, 'nms')
+    with logged_lines() as lines:
+        assert nms.works_on(Cuda()) == (not told)
+    expected = [f'WARNING: NMS on the GPU: not used, {why}' for why in told]
+    assert [line.split(' on this GPU')[0] for line in lines] == expected
+
+
+@pytest.mark.parametrize('trusted', [True, False])
+def test_without_trust_the_cpu_suppresses(kernel, monkeypatch, trusted):
+    rows, known, used = crowd(50, 3, seed=5)[None], torch.tensor([[1.0, 50, 50, 20, 20]]), []
+    (expected,) = non_max_suppression(rows, labels=[known.numpy()])
+    device_way = nms._suppress_on_device
+    monkeypatch.setattr(torch.Tensor, 'is_cuda', True)
+    monkeypatch.setattr(nms, 'works_on', lambda device: trusted)
+    monkeypatch.setattr(nms, '_suppress_on_device', lambda *args: used.append(1) or device_way(*args))
+    (found,) = non_max_suppression(torch.tensor(rows), labels=[known])
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+    assert bool(used) == trusted
 
 
 def test_arrays_on_request():
