@@ -221,7 +221,7 @@ def export_onnx(job: Job) -> Path:
 
 def export_openvino(job: Job) -> Path:
     """A folder with OpenVINO's .xml and .bin, made from the ONNX graph, and metadata.yaml."""
-    from models.runners import OpenVinoRunner
+    from models.runners import OpenVinoRunner, openvino_core
 
     openvino, target = library('openvino'), job.file('_openvino_model')
     with atomic_folder(target) as folder:
@@ -230,7 +230,7 @@ def export_openvino(job: Job) -> Path:
         def convert(graph: onnx.ModelProto) -> Runner:
             for old in folder.iterdir():
                 old.unlink()
-            model = openvino.Core().read_model(graph.SerializeToString())
+            model = openvino_core().read_model(graph.SerializeToString())
             openvino.save_model(model, str(network), compress_to_fp16=job.opt.half)
             return OpenVinoRunner(network)
 

@@ -8,6 +8,7 @@ may be called from several threads.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import json
 import math
@@ -159,12 +160,12 @@ class OpenVinoRunner(Runner):
     """An OpenVINO model: an .xml with its .bin beside it."""
 
     def __init__(self, path: str | Path) -> None:
-        openvino = _library('openvino', path)
+        _library('openvino', path)
         with open(path, 'rb') as file:
             if not file.read(100).lstrip().startswith(b'<'):  # OpenVINO would try all other formats on it, loudly
                 raise WeightsError(f'{path}: no OpenVINO model', _DAMAGED)
         try:
-            core = openvino.Core()
+            core = openvino_core()
             model = core.read_model(str(path))
             # In full precision: on processors that have it, OpenVINO prefers bfloat16.
             settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': threads()}
@@ -182,6 +183,19 @@ class OpenVinoRunner(Runner):
     def run(self, x: np.ndarray) -> list[np.ndarray]:
         results = self.model.create_infer_request().infer([x])
         return [results[output] for output in self.outputs]
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO's Core: one for the process, never freed.
+
+    Its CPU plugin sets an alternate signal stack and takes it away when it is freed. If two are freed in the order in
+    which they were made, the process keeps one that is gone, and its next signal, Ctrl-C or a timer's, ends it by
+    SIGSEGV (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def open_session(path: str | Path, gpu: int | None = None, graph: bytes | None = None) -> Any:

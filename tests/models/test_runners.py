@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -13,6 +16,7 @@ from models.runners import DnnRunner, OnnxRunner, Runner, read_metadata
 from models.yolo import Model
 from tests.models.tiny import TINY
 from utils.errors import WeightsError
+from utils.paths import ROOT
 
 
 @pytest.mark.parametrize(('texts', 'expected'), [
@@ -120,3 +124,22 @@ def test_the_gpu_that_is_asked_for(monkeypatch, messages):
     runners.open_session('m.onnx')
     cpu = 'CPUExecutionProvider'
     assert asked == [[cpu], [('CUDAExecutionProvider', {'device_id': 1}), cpu], [cpu]]
+
+
+SIGNALLED = """
+import signal, sys
+from models.backend import load_backend
+
+opened = [load_backend(sys.argv[1], 'cpu') for _ in range(2)]
+del opened[0], opened[0]
+signal.signal(signal.SIGUSR1, lambda *_: print('handled'))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_a_signal_after_openvino_files_were_closed(exports):
+    """Two Cores of OpenVINO, freed in the order in which they were made, leave an alternate stack that is gone: the
+    next signal with a handler ended the process by SIGSEGV."""
+    words = [sys.executable, '-c', SIGNALLED, str(exports['openvino-dynamic'])]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'handled\n'), done.stderr
