@@ -238,10 +238,12 @@ def make_loader(opt: ValOptions, data: DataConfig, backend: Backend) -> Any:
     if backend.batch and backend.batch != opt.batch_size:
         LOGGER.info(f'{opt.weights[0]}: made for batches of {backend.batch}, used in place of {opt.batch_size}')
         opt.batch_size = backend.batch
-    loader, _ = create_dataloader(
+    loader, dataset = create_dataloader(
         getattr(data, split), opt.imgsz, opt.batch_size, stride=backend.stride, single_cls=opt.single_cls, nc=data.nc,
         rect=not square, pad=0.0 if square else 0.5, workers=opt.workers, prefix=f'{split}: ',
     )  # fmt: skip
+    shapes = [(opt.imgsz, opt.imgsz)] if square else dataset.batch_shapes.tolist()
+    backend.check_room(min(opt.batch_size, len(dataset)), max(shapes, key=math.prod))
     return loader
 
 

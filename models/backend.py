@@ -88,8 +88,8 @@ class Backend:
         """
         if self._takes_arrays:
             # As numbers, and the network's first map: at the least as large as all that comes in.
-            needed, what = 24 * count * math.prod(size), f'{counted(count, "image")} of {"x".join(map(str, size))}'
-            check_memory(needed, what, 'take a smaller --img or --batch-size')
+            what = f'a batch of {counted(count, "image")} of {"x".join(map(str, size))}'
+            check_memory(24 * count * math.prod(size), what, 'take a smaller --img or --batch-size')
 
     def prepare(self, images: np.ndarray) -> Array:
         """Pictures (b, 3, h, w) uint8 RGB as the network takes them, 0 to 1: a tensor for a checkpoint on a GPU, else

@@ -17,6 +17,7 @@ import val
 from models.backend import load_backend
 from models.yolo import Model
 from tests.fuzz import bounded
+from tests.models.exports import save_small, small_model
 from tests.utils.pt_files import Call, write_pt
 from tests.utils.test_checkpoint import official, shared, write_shared
 from tests.utils.test_checkpoint_models import checkpoint_of
@@ -144,6 +145,16 @@ def test_training_on_sizes_beyond_all_memory(tiny, tmp_path, options, monkeypatc
     with bounded(megabytes=200), pytest.raises(UserError, match='--img (60000|1000000).* (too large|GB are free)'):
         train.run(**tiny.options(tmp_path, **options))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('task', ['val', 'speed'])
+def test_evaluating_on_sizes_beyond_all_memory(tiny, tmp_path, task, monkeypatch):
+    monkeypatch.setattr('utils.memory.available_memory', lambda: 8 << 30)
+    weights = save_small(tmp_path / 'a.safetensors', small_model())
+    options = {'data': tiny.data, 'weights': weights, 'project': tmp_path, 'device': 'cpu', 'workers': 2, 'task': task}
+    with bounded(megabytes=200), pytest.raises(UserError, match='a batch of . images of 60.*x60.* GB are free'):
+        val.run(imgsz=60_000, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.safetensors']
 
 
 def test_a_model_file_timed_on_a_huge_batch():

@@ -361,7 +361,10 @@ def test_bad_sizes(model, rgb, size, why):
 @pytest.mark.parametrize('square', [False, True])
 def test_sizes_beyond_all_memory(model, rgb, square, monkeypatch):
     monkeypatch.setattr('utils.memory.available_memory', lambda: 8 << 30)
-    with bounded(megabytes=100), pytest.raises(ResourceError, match='2 images of .*x60000 takes .* GB are free'):
+    with (
+        bounded(megabytes=100),
+        pytest.raises(ResourceError, match='a batch of 2 images of .*x60000 takes .* GB are free'),
+    ):
         model([rgb, rgb], size=60_000, square=square)
 
 
