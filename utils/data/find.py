@@ -58,14 +58,22 @@ def find_images(split: Split) -> Found:
     Raises:
         DataError: a folder or list file is missing or no text, or there is no image in any of them.
     """
-    sources = [split] if isinstance(split, (str, Path)) else list(split)
     images, notes = [], _Notes()
-    for source in sources:
+    for source in _sources(split):
         images += _images_of(os.fspath(source), notes)
     if not images:
-        places, seen = ', '.join(map(str, sources)), [problem.detail for problem in notes.problems()]
-        raise DataError(f'{places}: no pictures found{f"; {seen[0]}" if seen else ""}', _CHECK_SPLITS)
+        seen = [problem.detail for problem in notes.problems()]
+        raise DataError(f'{split_name(split)}: no pictures found{f"; {seen[0]}" if seen else ""}', _CHECK_SPLITS)
     return Found(sorted(images), notes.problems() + _sharing(images))
+
+
+def split_name(split: Split) -> str:
+    """A split in a message: all that it consists of."""
+    return ', '.join(map(str, _sources(split)))
+
+
+def _sources(split: Split) -> list[str | Path]:
+    return [split] if isinstance(split, (str, Path)) else list(split)
 
 
 class _Notes:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from utils.cpu import cores
 from utils.data import cache as label_cache
-from utils.data.find import Split, find_images
+from utils.data.find import Split, find_images, split_name
 from utils.data.find import img2label_paths as img2label_paths  # where scripts look for them
 from utils.data.find import list_images as list_images
 from utils.data.image_check import BadImage, ImageInfo, check_image
@@ -109,7 +109,7 @@ def read_labels(
             if labels.counts.get('bad_rows')
             else f'put them where {files[0]} would be'
         )
-        raise DataError(f'{split}: {len(labels)} pictures, no labels', mend)
+        raise DataError(f'{split_name(split)}: {counted(len(labels), "picture")}, no labels', mend)
     return labels
 
 
@@ -125,7 +125,7 @@ def _refuse_unusable(labels: LabelSet, split: Split, nc: int | None) -> None:
     if not len(labels):
         first = labels.problems[0]
         raise DataError(
-            f'{split}: not one usable picture, for example {first.file}'
+            f'{split_name(split)}: not one usable picture, for example {first.file}'
             f'{f" line {first.line}" if first.line else ""}: {first.detail}',
             'mend the files in the table above',
         )

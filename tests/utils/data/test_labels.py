@@ -301,6 +301,18 @@ def test_not_one_usable_picture(data_set):
         read_labels(root / 'images/train', nc=1)
 
 
+def test_errors_name_the_folders_of_a_split(data_set):
+    root = data_set(a=BOX + 'x')
+    folder = root / 'images/train'
+    with pytest.raises(DataError) as error:
+        read_labels((folder,), nc=1)
+    assert str(error.value).startswith(f'{folder}: not one usable picture')
+    (root / 'labels/train/a.txt').write_text('')
+    with pytest.raises(DataError) as error:
+        read_labels((folder, folder / 'a.jpg'), nc=1, need_labels=True)
+    assert str(error.value).startswith(f'{folder}, {folder}/a.jpg: 2 pictures, no labels')
+
+
 def test_no_labels_at_all_stop_training_only(data_set):
     root = data_set(a=None, b=None)
     assert len(read_labels(root / 'images/train', nc=1)) == 2
