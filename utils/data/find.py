@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -64,7 +65,7 @@ def find_images(split: Split) -> Found:
     if not images:
         seen = [problem.detail for problem in notes.problems()]
         raise DataError(f'{split_name(split)}: no pictures found{f"; {seen[0]}" if seen else ""}', _CHECK_SPLITS)
-    return Found(sorted(images), notes.problems() + _sharing(images))
+    return Found(sorted(images), notes.problems() + _named_again(images) + _sharing(list(dict.fromkeys(images))))
 
 
 def split_name(split: Split) -> str:
@@ -155,6 +156,15 @@ def _images_listed_in(file: str, notes: _Notes) -> Iterator[str]:
             yield os.path.abspath(path)
         else:
             notes.add('list', 'line', f' of {file} naming no image', path)
+
+
+def _named_again(images: Sequence[str]) -> list[Problem]:
+    """What is to be said of images that count more than once: in a list on purpose, by folders that overlap hardly."""
+    again = len(images) - len(set(images))
+    if not again:
+        return []
+    [(image, _)] = Counter(images).most_common(1)
+    return [Problem(image, 0, 'again', f'{counted(again, "image")} named again', KEPT)]
 
 
 # Labels ---------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ class Problem(NamedTuple):
         file: path of the label file or picture.
         line: line of the label file, counted from 1; 0 when the whole file is meant.
         kind: of a row: columns, number, finite, class, range, area, outside, duplicate; of a file: missing, empty,
-            text, picture, note; of a split: suffix, hidden, orphan, shared, list, folder.
+            text, picture, note; of a split: suffix, hidden, orphan, again, shared,
+            list, folder.
         detail: what is wrong, in words.
         action: what was done: left out (the picture with its labels), row left out (that row), removed (a row that
             repeats another), kept, ignored (a file that is neither picture nor label) or background.

@@ -84,6 +84,15 @@ def test_images_that_share_a_label_file(tmp_path):
     assert said(tmp_path) == {'1 image with the labels of another, here those of a.jpg': ('a.png', 'shared', 'kept')}
 
 
+def test_images_that_a_split_names_again_are_counted(tmp_path):
+    touch(tmp_path, 'a.jpg', 'a.png', 'sub/b.jpg')
+    assert len(list_images([tmp_path, tmp_path, tmp_path / 'sub'])) == 7
+    assert said([tmp_path, tmp_path, tmp_path / 'sub']) == {
+        '4 images named again': ('b.jpg', 'again', 'kept'),
+        '1 image with the labels of another, here those of a.jpg': ('a.png', 'shared', 'kept'),
+    }
+
+
 def test_lines_of_a_list_that_name_nothing_are_counted(tmp_path):
     touch(tmp_path, 'a.jpg', 'notes.md', 'sub/b.jpg', '._a.jpg')
     lines = ['a.jpg', '"a.jpg"', '# mine', 'gone.jpg', 'notes.md', 'sub', '._a.jpg', '', 'other/*.jpg']
@@ -92,6 +101,7 @@ def test_lines_of_a_list_that_name_nothing_are_counted(tmp_path):
     assert said(tmp_path / 'train.txt') == {
         f'2 lines of {tmp_path}/train.txt naming no image': ('notes.md', 'list', 'ignored'),
         '2 lines name nothing that is there (line 4: gone.jpg; line 9: other/*.jpg)': ('train.txt', 'list', 'left out'),
+        '1 image named again': ('a.jpg', 'again', 'kept'),
     }
     (tmp_path / 'train.txt').write_text('gone.jpg\n')
     with pytest.raises(DataError, match=r'no pictures found; 1 line names nothing that is there \(line 1: gone\.jpg\)'):
