@@ -125,9 +125,9 @@ def _yaml_in(data: str | Path) -> str | Path:
 
 def _check_types(content: Mapping[str, Any], where: str) -> None:
     for split in SPLITS:
-        value = content.get(split) or ''
+        value = content.get(split) or []
         entries = value if isinstance(value, (list, tuple)) else [value]
-        if not all(isinstance(entry, (str, Path)) for entry in entries) or (value and '' in entries):
+        if not all(isinstance(entry, (str, Path)) and str(entry).strip() for entry in entries):
             what = f'{where}: {split} is {quoted(value)}'
             raise DataError(what, 'it has to be a folder, a list file or a list')
     for key in ('path', 'download'):
@@ -194,7 +194,10 @@ def _compare_classes_txt(names: Sequence[str], paths: Iterable[Path], where: str
 
 
 class _Split(NamedTuple):
-    """Where a split was found: under which base, its folders, list files and globs, and what was read otherwise."""
+    """Where a split was found: under which base; its folders, list files and globs; entries by what they were taken as.
+
+    The last only where they are not as written.
+    """
 
     base: Path
     paths: tuple[Path, ...]
@@ -228,22 +231,22 @@ def _find(value: Any, bases: list[Path], file: Path | None) -> _Split | None:
         for base in places:
             paths = tuple(Path(os.path.normpath(base / _path(entry))) for entry in reading)
             if paths and all(map(_exists, paths)):
-                return _Split(base, paths, {a: b for a, b in zip(entries, reading) if a != b})
+                return _Split(base, paths, {} if reading is entries else dict(zip(entries, map(str, paths))))
     return None
 
 
 def _readings(entries: list[str], bases: list[Path], file: Path | None) -> Iterator[tuple[list[str], list[Path]]]:
-    """What a split's entries may mean, and under which bases: as they are; without blanks around them; beside the YAML.
+    """What a split's entries may mean, and under which bases: as they are; tidied up; beside the YAML.
 
-    Roboflow's YAMLs say ../train/images, or NAME/train/images where the YAML is in the folder NAME, for the folder
-    train/images beside themselves.
+    Tidied up are blanks around an entry and Windows backslashes in it. Roboflow's YAMLs say ../train/images, or
+    NAME/train/images where the YAML is in the folder NAME, for the folder train/images beside themselves.
     """
     yield entries, bases
-    stripped = [entry.strip() for entry in entries]
-    if stripped != entries:
-        yield stripped, bases
+    tidy = [entry.strip().replace('\\', '/') for entry in entries]
+    if tidy != entries:
+        yield tidy, bases
     if file is not None:
-        yield [_without_first(entry, file.absolute().parent.name) for entry in stripped], _beside(file)
+        yield [_without_first(entry, file.absolute().parent.name) for entry in tidy], _beside(file)
 
 
 def _without_first(entry: str, name: str) -> str:

@@ -122,7 +122,7 @@ def test_a_bare_name_is_found_in_data():
 # As other programs write it -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('form', ['../{}/images', 'rf/{}/images', '  ../{}/images '])
+@pytest.mark.parametrize('form', ['../{}/images', 'rf/{}/images', '  ../{}/images ', '..\\{}\\images'])
 def test_roboflows_layout_is_found_from_anywhere(places, caplog, form):
     folder = places['beside'] / 'rf'
     make(*(folder / split / 'images' for split in ('train', 'valid', 'test')))
@@ -133,7 +133,18 @@ def test_roboflows_layout_is_found_from_anywhere(places, caplog, form):
     assert (data.train, data.val) == ((folder / 'train/images',), (folder / 'valid/images',))
     assert data.test == (folder / 'test/images',)
     (line,) = caplog.messages
-    assert line.startswith(f'{file}: not there as written, so taken as what is there: {form.format("train")!r} as ')
+    read = f'{form.format("train")!r} as {str(folder / "train/images")!r}, '
+    assert line.startswith(f'{file}: not there as written, so taken as what is there: {read}')
+
+
+def test_data_beside_the_yaml_whose_path_is_wrong_are_taken_and_that_is_logged(places, caplog):
+    folder = places['beside'] / 'rf'
+    make(folder / 'train', folder / 'val')
+    file = write(folder, path='/nowhere/at/all', train='train', val='val')
+    with caplog.at_level(logging.INFO, 'yolov5'):
+        assert load_data(file).train == (folder / 'train',)
+    read = f"'train' as '{folder}/train', 'val' as '{folder}/val'"
+    assert caplog.messages == [f'{file}: not there as written, so taken as what is there: {read}']
 
 
 def test_what_is_there_as_written_is_never_read_otherwise(places, caplog):
@@ -154,7 +165,7 @@ def test_blanks_around_a_path_and_globs(places, caplog):
         data = load_data(write(base, train='images/a*', val='images/val '))
     assert data.val == (base / 'images/val',)
     assert [os.path.basename(path) for path in list_images(data.train)] == ['x.jpg', 'y.jpg']
-    assert "'images/val ' as 'images/val'" in caplog.text
+    assert f"'images/val ' as '{base}/images/val'" in caplog.text
     with pytest.raises(DataError, match=r'looked for .*images/b\*'):
         load_data(write(base, train='images/b*'))
 
@@ -224,6 +235,7 @@ def test_names_as_list_or_dict(places, names):
         ({'train': [['x' * 99] * 99] * 99}, r'^.{,200}train is \[\[.{80,100}\. It has to be a folder'),
         ({'train': ['a', 5]}, r"train is \['a', 5\]"),
         ({'train': ['']}, r"train is \[''\]"),
+        ({'train': ' '}, "train is ' '"),
         ({'path': ['a']}, r"path is \['a'\]"),
         ({'download': {'a': 1}}, r"download is \{'a': 1\}"),
         ({'train': 'a' * 300}, 'its train pictures are missing'),
