@@ -26,7 +26,7 @@ class Fault(NamedTuple):
     reason: str
 
     def __str__(self) -> str:
-        return f'{self.name}: {self.reason}'
+        return f'{printable(self.name)}: {self.reason}'
 
 
 class Faults(list[Fault]):

@@ -19,6 +19,7 @@ from utils.downloads import check_file, is_url, url2file
 from utils.errors import DataError, UsageError
 from utils.faults import Faults
 from utils.paths import ROOT
+from utils.terminal import printable
 
 # path, network input (3, h, w) uint8 RGB, picture (h0, w0, 3) uint8 BGR, the frame's video or None, start of its line
 Item = tuple[str, np.ndarray, np.ndarray, cv2.VideoCapture | None, str]
@@ -79,7 +80,7 @@ class LoadImages:
                 if is_video:
                     yield from self._frames(path, f'video {number}/{self.nf}')
                 else:
-                    yield self._item(path, load_image(path, self.notes), None, f'image {number}/{self.nf} {path}: ')
+                    yield self._item(path, load_image(path, self.notes), None, f'image {number}/{self.nf}')
             except Exception as error:
                 self.faults.add(path, error, f'{self.mode} {number}/{self.nf} ')
         self.notes.log()
@@ -100,7 +101,7 @@ class LoadImages:
             self.fps = frame_rate(capture, stride)
             while self._given_up != path and (image := next_frame(capture, stride)) is not None:
                 self.frame += 1
-                yield self._item(path, image, capture, f'{text} ({self.frame}/{announced // stride}) {path}: ')
+                yield self._item(path, image, capture, f'{text} ({self.frame}/{announced // stride})')
         finally:
             capture.release()
         if self._given_up == path:
@@ -114,7 +115,7 @@ class LoadImages:
 
     def _item(self, path: str, im0: np.ndarray, capture: cv2.VideoCapture | None, text: str) -> Item:
         im = letterbox(im0, self.img_size, stride=self.stride, auto=self.auto)[0]
-        return path, np.ascontiguousarray(im.transpose(2, 0, 1)[::-1]), im0, capture, text
+        return path, np.ascontiguousarray(im.transpose(2, 0, 1)[::-1]), im0, capture, f'{text} {printable(path)}: '
 
 
 def open_source(source: Source, vid_stride: int = 1) -> LoadImages | LoadStreams:

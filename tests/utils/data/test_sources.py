@@ -140,6 +140,20 @@ def test_bad_files_are_reported_and_the_rest_goes_on(tmp_path, caplog):
     assert len([line for line in caplog.messages if 'b_cut.jpg' in line]) == 1
 
 
+def test_a_name_of_two_lines_is_shown_on_one(tmp_path, messages):
+    for name in ('a\nWARNING.png', 'b\x1b[31m.png'):
+        picture(tmp_path / name)
+    video(tmp_path / 'c\r.avi', frames=1)
+    (tmp_path / 'd\n.png').write_text('x')
+    starts = [item[-1] for item in LoadImages(tmp_path)]
+    assert starts == [
+        f'image 1/4 {tmp_path}/a\\x0aWARNING.png: ',
+        f'image 2/4 {tmp_path}/b\\x1b[31m.png: ',
+        f'video 4/4 (1/1) {tmp_path}/c\\x0d.avi: ',
+    ]
+    assert messages() == f'image 3/4 {tmp_path}/d\\x0a.png: not a picture'
+
+
 def test_a_missing_file_of_a_list_is_reported_and_the_rest_goes_on(tmp_path):
     file = picture(tmp_path / 'a.png')
     (tmp_path / 'l.txt').write_text(f'{tmp_path}/gone.png\n{file}\n')
