@@ -26,6 +26,7 @@ from utils.log import LOGGER, colorstr, set_logging
 from utils.options import describe_options, make_options, option, parse_options
 from utils.paths import increment_path
 from utils.study import speed, study
+from utils.terminal import counted
 
 if TYPE_CHECKING:  # heavy rooms are entered when evaluation starts, so that --help is quick
     from models.backend import Backend
@@ -220,7 +221,7 @@ def check_classes(backend: Backend, data: DataConfig, opt: ValOptions) -> None:
     file, known = data.file or 'data set', len(backend.names)
     if known != data.nc:
         raise DataError(
-            f'{file}: has {data.nc} classes, but {opt.weights[0]} knows {known}',
+            f'{file}: has {counted(data.nc, "class", "classes")}, but {opt.weights[0]} knows {known}',
             'give the --data these weights were trained on',
         )
     other = difference(data.names, backend.names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from utils.terminal import printable
+from utils.terminal import counted, printable
 
 _LONGEST = 40  # characters of a name in a message
 _NUMBERED = re.compile(r'(class|item)?[\s_-]*\d*', re.IGNORECASE)
@@ -36,7 +36,8 @@ def difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
     other = [i for i, (a, b) in enumerate(zip(ours, theirs)) if not same_name(a, b)]
     if not other:
         return ''
-    first, count = other[0], f'{len(other)} of {len(ours)} classes have other names'
+    verb = 'has another name' if len(other) == 1 else 'have other names'
+    first, count = other[0], f'{len(other)} of {counted(len(ours), "class", "classes")} {verb}'
     a, b = (printable(names[first], _LONGEST) for names in (ours, theirs))
     order = ', the same ones in another order' if reordered(ours, theirs) else ''
     return f'{count}{order}: class {first} is "{a}" in the data set and "{b}" in the weights'

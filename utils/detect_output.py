@@ -12,6 +12,7 @@ import numpy as np
 from utils.data.names import safe_name
 from utils.log import LOGGER, colorstr
 from utils.paths import fit_name, folder_name, increment_path
+from utils.terminal import counted
 
 if TYPE_CHECKING:
     from utils.data.sinks import VideoSink
@@ -117,6 +118,6 @@ class Output:
         """Print where the results are."""
         opt, labels = self.opt, self.folder / 'labels'
         if opt.save_txt:
-            LOGGER.info(f'{len(list(labels.glob("*.txt")))} labels saved to {labels}')
+            LOGGER.info(f'{counted(len(list(labels.glob("*.txt"))), "label")} saved to {labels}')
         if not opt.nosave or opt.save_txt or opt.save_crop or opt.visualize:
             LOGGER.info(f'Results saved to {colorstr("bold", str(self.folder))}')

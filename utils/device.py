@@ -16,6 +16,7 @@ from oneflow import nn
 from utils.device_choice import VISIBLE, cuda_numbers, parse_device
 from utils.distributed import local_rank, local_world_size, world_size
 from utils.errors import UsageError
+from utils.terminal import counted
 
 
 def select_device(device: Any = '', batch_size: int = 0) -> torch.device:
@@ -46,7 +47,9 @@ def select_device(device: Any = '', batch_size: int = 0) -> torch.device:
         raise UsageError(f'--device {device}: OneFlow sees no CUDA GPU{number} on this machine', 'use --device cpu')
     chosen = device.index if isinstance(device, torch.device) else _gpu_of_this_process(gpus, count, device)
     if chosen >= count:
-        raise UsageError(f'--device {device}: OneFlow sees only {count} GPUs, numbered from 0', 'name one of those')
+        raise UsageError(
+            f'--device {device}: OneFlow sees only {counted(count, "GPU")}, numbered from 0', 'name one of those'
+        )
     return torch.device(f'cuda:{chosen}')
 
 
@@ -60,7 +63,7 @@ def _gpu_of_this_process(gpus: list[int], count: int, device: Any) -> int:
     asked = f'--device {device}' if gpus else '--device'
     numbers = cuda_numbers(gpus) if gpus else list(range(count))
     if len(numbers) > 1 and max(numbers) >= count:
-        raise UsageError(f'{asked}: OneFlow sees only {count} GPUs on this machine', 'name fewer')
+        raise UsageError(f'{asked}: OneFlow sees only {counted(count, "GPU")} on this machine', 'name fewer')
     if len(gpus) > 1 and world_size() == 1:
         raise UsageError(
             f'{asked}: several GPUs take one process each',

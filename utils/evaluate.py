@@ -25,7 +25,7 @@ from utils.errors import DataError
 from utils.log import LOGGER
 from utils.metrics import IOU_THRESHOLDS, ConfusionMatrix, ap_per_class, match_detections
 from utils.paths import Distinct, atomic_write, fit_name, write_file
-from utils.terminal import shown_name
+from utils.terminal import counted, shown_name
 
 if TYPE_CHECKING:
     from utils.data.yaml import DataConfig
@@ -191,13 +191,13 @@ class DetectionFiles:
         """
         if self.txt:
             count = len(list((self.folder / 'labels').glob('*.txt')))
-            LOGGER.info(f'{count} label files saved to {self.folder / "labels"}')
+            LOGGER.info(f'{counted(count, "label file")} saved to {self.folder / "labels"}')
         if not self.json_name:
             return means
         file = self.folder / self.json_name
         with atomic_write(file, 'w') as f:
             json.dump(self.rows, f)
-        LOGGER.info(f'{len(self.rows)} detections saved to {file}')
+        LOGGER.info(f'{counted(len(self.rows), "detection")} saved to {file}')
         if self.annotations is None:
             return means
         try:

@@ -11,7 +11,7 @@ NAMES = ['car', 'traffic light', 'dog']
 
 def test_the_first_difference_is_named_with_both_names():
     assert difference(NAMES, ['car', 'cat', 'dog']) == (
-        '1 of 3 classes have other names: class 1 is "traffic light" in the data set and "cat" in the weights'
+        '1 of 3 classes has another name: class 1 is "traffic light" in the data set and "cat" in the weights'
     )
     assert difference(NAMES, NAMES[::-1]).startswith('2 of 3 classes have other names, the same ones in another order:')
     assert len(difference(['\x1b' * 9999], ['x' * 9999])) < 250

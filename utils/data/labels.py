@@ -275,7 +275,7 @@ def _first(faults: list[Fault], which: str) -> list[Fault]:
     """The first faults of a file, the last of which tells how many more bad, or such, rows there are."""
     listed, more = faults[:FAULTS_A_FILE], len(faults) - FAULTS_A_FILE
     if more > 0:
-        listed[-1] = listed[-1]._replace(detail=f'{listed[-1].detail} (and {more} more {which} rows)')
+        listed[-1] = listed[-1]._replace(detail=f'{listed[-1].detail} (and {counted(more, f"more {which} row")})')
     return listed
 
 

@@ -18,7 +18,7 @@ from utils.data.lists import glob_below
 from utils.errors import DataError, UserError
 from utils.log import LOGGER
 from utils.paths import DATA_DIRS, ROOT, find_file, read_yaml
-from utils.terminal import printable, shortened
+from utils.terminal import counted, printable, shortened
 from utils.text import read_text
 from utils.yaml_text import quoted
 
@@ -152,8 +152,9 @@ def _names(content: Mapping[str, Any], where: str) -> tuple[str, ...]:
         if str(name) != str(name).encode(errors='replace').decode():  # half a character of UTF-16
             raise DataError(f'{where}: name {number} is {quoted(name)}, which is no text', 'write it anew')
     if content.get('nc', len(names)) != len(names):
+        known = counted(len(names), 'class', 'classes')
         raise DataError(
-            f'{where}: nc is {quoted(content["nc"])}, but there are {len(names)} names', 'correct nc or leave it out'
+            f'{where}: nc is {quoted(content["nc"])}, but names lists {known}', 'correct nc or leave it out'
         )
     names = tuple(map(str, names))
     _warn_of_twins(names, where)

@@ -231,7 +231,9 @@ def test_a_pipe_and_a_huge_file_are_no_label_files(data_set):
 
 
 def test_a_file_full_of_faults_is_cut_short(data_set):
-    root = data_set(a='x\n' * 500)
+    root = data_set(a='x\n' * 500, b='x\n' * 11)
+    one = verify_image_label(str(root / 'images/train/b.jpg'), str(root / 'labels/train/b.txt')).problems
+    assert one[-1].detail.endswith('(and 1 more bad row)')
     problems = verify_image_label(str(root / 'images/train/a.jpg'), str(root / 'labels/train/a.txt')).problems
     assert len(problems) == 10
     assert problems[-1].detail.endswith('(and 490 more bad rows)')
@@ -311,6 +313,8 @@ def test_errors_name_the_folders_of_a_split(data_set):
     with pytest.raises(DataError) as error:
         read_labels((folder, folder / 'a.jpg'), nc=1, need_labels=True)
     assert str(error.value).startswith(f'{folder}, {folder}/a.jpg: 2 pictures, no labels')
+    with pytest.raises(DataError, match='1 picture, no labels'):
+        read_labels(folder, nc=1, need_labels=True)
 
 
 def test_no_labels_at_all_stop_training_only(data_set):
