@@ -191,11 +191,20 @@ time.sleep(60)
     assert (tmp_path / 'said.txt').read_text().count('Error: ') == 1
 
 
+OUT_OF_PATIENCE = """
+judge = rendezvous._judge
+def judge_last(*args):
+    rendezvous.PATIENCE = 0
+    return judge(*args)
+rendezvous._judge = judge_last
+"""
+
+
 def test_one_that_does_not_come(tmp_path):
-    """Process 0 says which, and ends the others."""
-    codes, said = finish(tmp_path, ranks(tmp_path, 'print("here")', 3, start=2, before='rendezvous.PATIENCE = 1.5'))
+    """Process 0, whose patience is over when one other has come, says which, and ends that."""
+    codes, said = finish(tmp_path, ranks(tmp_path, 'print("here")', 3, start=2, before=OUT_OF_PATIENCE))
     assert codes == [1, 1]
-    assert said[0].startswith('Error: after 0.025 minutes 1 of 3 processes did not come to 127.0.0.1, port ')
+    assert said[0].startswith('Error: after 0 minutes 1 of 3 processes did not come to 127.0.0.1, port ')
     assert said[1] == ''
 
 
