@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +31,7 @@ from utils.data.report import problem_table, summary
 from utils.errors import DataError, ResourceError
 from utils.log import LOGGER
 from utils.terminal import counted
-from utils.text import decode_text, foreign_encoding
+from utils.text import read_text
 
 FAULTS_A_FILE = 10  # bad rows listed of one file: enough to see a pattern
 MAX_BYTES = 32 << 20  # of a label file, which is some 600,000 boxes
@@ -225,8 +224,8 @@ def verify_image_label(image: str, file: str, nc: int | None = None) -> Checked:
         return Checked(info.size, np.zeros((0, 5), np.float32), [], [problem], {'missing': 1}, note=info.note)
     except OSError as error:
         return _left_out([Problem(file, 0, 'text', f'unreadable: {error.strerror}', LEFT_OUT)], found=1)
-    except _NoLabels as error:
-        return _left_out([Problem(file, 0, 'text', str(error), LEFT_OUT)], found=1)
+    except DataError as error:
+        return _left_out([Problem(file, 0, 'text', error.message.removeprefix(f'{file}: '), LEFT_OUT)], found=1)
     parsed = parse_labels(text, nc)
     kinds = {fault.kind for fault in parsed.faults}
     if kinds - {'range', 'area'} or ('range' in kinds and not len(parsed.labels)):
@@ -254,21 +253,13 @@ def _kept(file: str, info: ImageInfo, parsed: Parsed) -> Checked:
     return Checked(info.size, parsed.labels, parsed.polygons, problems, counts, parsed.classes, info.note)
 
 
-class _NoLabels(Exception):
-    """A file that can't be a label file; the text says why."""
-
-
 def _read_text(file: str) -> str:
     found = os.stat(file)
     if found.st_size > MAX_BYTES:
-        raise _NoLabels(f'{found.st_size >> 20} MB, too large for a label file')
+        raise DataError(f'{file}: {found.st_size >> 20} MB, too large for a label file')
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # a pipe would be waited for
-        raise _NoLabels('not a regular file')
-    data = Path(file).read_bytes()
-    encoding = foreign_encoding(data)
-    if encoding:
-        raise _NoLabels(f'{encoding}, not text in UTF-8')
-    return decode_text(data, file)
+        raise DataError(f'{file}: not a regular file')
+    return read_text(file)
 
 
 def _first(faults: list[Fault], which: str) -> list[Fault]:

@@ -198,9 +198,9 @@ def test_the_rest_of_a_file_is_kept_where_a_row_is_out_of_range(data_set):
 @pytest.mark.parametrize(
     ('data', 'detail'),
     [
-        (BOX.encode('utf-16'), 'UTF-16, not text in UTF-8'),
-        ('0 .5 .5 .1 .1 # 猫车'.encode('gbk'), 'GBK, not text in UTF-8'),
-        (b'PK\x03\x04' + bytes(99) + b'\x07', 'binary data, not text in UTF-8'),
+        (BOX.encode('utf-16'), 'not UTF-8 text but, as it seems, UTF-16'),
+        ('0 .5 .5 .1 .1 # 猫车'.encode('gbk'), 'not UTF-8 text but, as it seems, GBK'),
+        (b'PK\x03\x04' + bytes(99) + b'\x07', 'not text but binary data'),
     ],
 )
 def test_label_files_in_another_encoding_are_named(data_set, data, detail):
@@ -245,7 +245,7 @@ def test_a_byte_order_mark_and_binary_rubbish(data_set):
     (root / 'labels/train/b.txt').write_bytes(bytes(range(256)))
     labels = read_labels(root / 'images/train', cache=False)
     assert [len(rows) for rows in labels.labels] == [1]
-    assert labels.problems[0][2:] == ('text', 'binary data, not text in UTF-8', 'left out')
+    assert labels.problems[0][2:] == ('text', 'not text but binary data', 'left out')
 
 
 def test_a_label_file_that_is_a_folder_is_named(data_set):
