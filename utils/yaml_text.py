@@ -56,7 +56,7 @@ def parse_yaml(text: str, name: str | Path, error: type[UserError] = ConfigError
         raise error(*_explained(problem, name, text)) from None
     except _MISFITS as problem:
         what = f'a value is not what it looks like: {printable(problem, 200)}'
-        raise error(f'{name}: not valid YAML ({what})', 'mend that value or quote it') from None
+        raise error(f'{name}: not valid YAML ({what})', 'correct that value or quote it') from None
     if twice:
         shown = ', '.join(f'{printable(key.value, 40)} (line {_line(key)})' for key in twice[:_EXAMPLES])
         more = f' and {len(twice) - _EXAMPLES} more' if len(twice) > _EXAMPLES else ''

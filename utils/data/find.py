@@ -159,7 +159,7 @@ def _images_listed_in(file: str, notes: _Notes) -> Iterator[str]:
 
 
 def _named_again(images: Sequence[str]) -> list[Problem]:
-    """What is to be said of images that count more than once: in a list on purpose, by folders that overlap hardly."""
+    """What is to be said of images that count more than once: a list may mean that, folders that overlap hardly do."""
     again = len(images) - len(set(images))
     if not again:
         return []
