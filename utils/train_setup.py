@@ -154,7 +154,8 @@ def build_model(run: Run) -> None:
         exclude = ('anchor',) if opt.cfg or anchors else ()
         if reordered(run.names, checkpoint.names):  # other names of as many classes are the usual fine-tuning
             other = difference(run.names, checkpoint.names)
-            LOGGER.warning(f'WARNING: {opt.data} and {opt.weights}: {other}; the head starts with the wrong classes')
+            place = f'{run.data.file or "data set"} and {opt.weights}'
+            LOGGER.warning(f'WARNING: {place}: {other}; the head starts with the wrong classes')
         state = intersect_dicts(checkpoint.state, run.model.state_dict(), exclude=exclude)
         load_state(run.model, state, opt.weights, strict=False)
         LOGGER.info(f'Transferred {len(state)}/{len(run.model.state_dict())} items from {opt.weights}')

@@ -152,7 +152,9 @@ def trained_model(run: Any) -> Model:
     """
     if run.names != run.checkpoint.names:
         now, then = (printable(', '.join(names), 300) for names in (run.names, run.checkpoint.names))
-        raise DataError(f'{run.opt.data}: has the classes {now}', f'the run to be resumed was started with {then}')
+        raise DataError(
+            f'{run.data.file or "data set"}: has the classes {now}', f'the run to be resumed was started with {then}'
+        )
     return build_model(replace(run.checkpoint, ema=None))
 
 
