@@ -1,7 +1,7 @@
 """What the property-based tests share: how many examples, damaged bytes, and a watch on what one example costs.
 
-In CI the examples are the same in every run. `YOLOV5_FUZZ=10 python -m pytest tests -k fuzz` tries ten times as many,
-others in every run; what fails is printed with a line that repeats it.
+In CI the examples are the same in every run. `YOLOV5_FUZZ=10 python -m pytest -k fuzz -o faulthandler_timeout=0` tries
+ten times as many, others in every run, for as long as that takes; what fails is printed with a line that repeats it.
 
     @fuzzed(2000, data=damaged(ORIGINALS))
     def test_fuzz_reader(data):
